@@ -1,0 +1,13 @@
+//! muster: policy, money and dispatch for GPU teams, on your own machines.
+//!
+//! The floors, top to bottom: doors (`api`, `worker`, `cli`) translate; services (`app`) decide; rooms with one
+//! outside thing each (`store`, `policy`, `plugins`, `docker`, `telemetry`) never import each other; the ground
+//! (`model`, `ledger`, and the small files here) is pure. `docs/architecture.md` has the map, `tests/tidy.rs` the rules.
+
+pub mod chance;
+pub mod error;
+pub mod ids;
+pub mod model;
+pub mod money;
+pub mod op;
+pub mod time;

@@ -1,0 +1,133 @@
+//! Every action that a request can be: one per route, named as the route's `operationId` with a capital letter.
+//!
+//! An action belongs to one group `<kind>:<verb>`; `policies/schema.cedarschema` repeats the table and a test compares
+//! the two. Groups may exist there without an action: they are rows of the permission matrix for nouns to come.
+
+/// What the actions of a group do to their resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Looks, changes nothing.
+    View,
+    /// Enters a running thing: a shell, a notebook, its credentials.
+    Use,
+    /// Changes something.
+    Write,
+}
+
+macro_rules! actions {
+    ($($variant:ident = $operation:literal in $kind:literal $verb:ident;)*) => {
+        /// An action that a route asks leave for.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[expect(missing_docs, reason = "each name is its route's operationId; the OpenAPI document describes them")]
+        pub enum Action { $($variant,)* }
+
+        impl Action {
+            /// All actions.
+            pub const ALL: &'static [Action] = &[$(Action::$variant,)*];
+
+            /// The Cedar id: `CreateInstance`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Action::$variant => stringify!($variant),)* }
+            }
+
+            /// The route's operationId: `createInstance`.
+            pub const fn operation(self) -> &'static str {
+                match self { $(Action::$variant => $operation,)* }
+            }
+
+            /// The resource kind of the group that the action belongs to.
+            pub const fn kind(self) -> &'static str {
+                match self { $(Action::$variant => $kind,)* }
+            }
+
+            /// The verb of the group that the action belongs to.
+            pub const fn verb(self) -> Verb {
+                match self { $(Action::$variant => Verb::$verb,)* }
+            }
+        }
+    };
+}
+
+actions! {
+    // Anybody, signed in or not.
+    Login = "login" in "door" Use;
+    TeamLogin = "teamLogin" in "door" Use;
+    ClaimOperator = "claimOperator" in "door" Use;
+    // Whoever is signed in, about themselves.
+    GetMe = "getMe" in "profile" View;
+    ListMyTeams = "listMyTeams" in "profile" View;
+    LinkMember = "linkMember" in "profile" Write;
+    ChangePassword = "changePassword" in "password" Write;
+    Logout = "logout" in "password" Write;
+    ListMySessions = "listMySessions" in "profile" View;
+    RevokeMySession = "revokeMySession" in "profile" Write;
+    CreateTeam = "createTeam" in "own_team" Write;
+    // The operator's site.
+    CreateUser = "createUser" in "user" Write;
+    ListUsers = "listUsers" in "user" View;
+    ResetUserPassword = "resetUserPassword" in "user" Write;
+    ListTeams = "listTeams" in "site" View;
+    CreateHost = "createHost" in "host" Write;
+    ListHosts = "listHosts" in "host" View;
+    GetHost = "getHost" in "host" View;
+    ProbeHost = "probeHost" in "host" Write;
+    CordonHost = "cordonHost" in "host" Write;
+    UncordonHost = "uncordonHost" in "host" Write;
+    RetireHost = "retireHost" in "host" Write;
+    ListAccelerators = "listAccelerators" in "host" View;
+    CreateProduct = "createProduct" in "product" Write;
+    ListProducts = "listProducts" in "product" View;
+    UpdateProduct = "updateProduct" in "product" Write;
+    CreateImage = "createImage" in "site_image" Write;
+    ListImages = "listImages" in "site_image" View;
+    UpdateImage = "updateImage" in "site_image" Write;
+    GrantCredits = "grantCredits" in "site_credit" Write;
+    ConfirmTopUp = "confirmTopUp" in "site_credit" Write;
+    RefuseTopUp = "refuseTopUp" in "site_credit" Write;
+    VerifyLedger = "verifyLedger" in "site" View;
+    // A team and its people.
+    GetTeam = "getTeam" in "team" View;
+    UpdateTeam = "updateTeam" in "team" Write;
+    ListMembers = "listMembers" in "member" View;
+    GetMember = "getMember" in "member" View;
+    CreateMember = "createMember" in "member" Write;
+    UpdateMember = "updateMember" in "member" Write;
+    RemoveMember = "removeMember" in "member" Write;
+    ResetMemberPassword = "resetMemberPassword" in "member" Write;
+    GetMemberPermissions = "getMemberPermissions" in "permission" View;
+    GetTeamQuota = "getTeamQuota" in "permission" View;
+    PutTeamQuota = "putTeamQuota" in "permission" Write;
+    GetMemberQuota = "getMemberQuota" in "permission" View;
+    PutMemberQuota = "putMemberQuota" in "permission" Write;
+    CreateApiKey = "createApiKey" in "api_key" Write;
+    ListApiKeys = "listApiKeys" in "api_key" View;
+    RevokeApiKey = "revokeApiKey" in "api_key" Write;
+    ListAuditEvents = "listAuditEvents" in "audit_log" View;
+    // Money.
+    GetBalance = "getBalance" in "balance" View;
+    AssignCredits = "assignCredits" in "balance" Write;
+    ReclaimCredits = "reclaimCredits" in "balance" Write;
+    CreateTopUp = "createTopUp" in "top_up" Write;
+    ListTopUps = "listTopUps" in "top_up" View;
+    ListTransactions = "listTransactions" in "transaction" View;
+    ListBills = "listBills" in "bill" View;
+    ListPrices = "listPrices" in "price" View;
+    ActivatePrice = "activatePrice" in "price" Write;
+    UploadPlugin = "uploadPlugin" in "plugin" Write;
+    ListPlugins = "listPlugins" in "plugin" View;
+    GetPlugin = "getPlugin" in "plugin" View;
+    // What can be had, and what runs.
+    ListCatalog = "listCatalog" in "catalog" View;
+    CreateEstimate = "createEstimate" in "catalog" View;
+    CreateInstance = "createInstance" in "instance" Write;
+    ListInstances = "listInstances" in "instance" View;
+    GetInstance = "getInstance" in "instance" View;
+    ReleaseInstance = "releaseInstance" in "instance" Write;
+    GetInstanceAccess = "getInstanceAccess" in "instance" Use;
+    GetInstanceLogs = "getInstanceLogs" in "instance" View;
+    GetInstanceMetrics = "getInstanceMetrics" in "instance" View;
+    GetInstanceBilling = "getInstanceBilling" in "instance" View;
+    GetInstanceConfig = "getInstanceConfig" in "instance" View;
+    GetInstanceHardware = "getInstanceHardware" in "instance" View;
+    ListDrives = "listDrives" in "storage" View;
+}

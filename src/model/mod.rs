@@ -1,0 +1,11 @@
+//! The nouns and their rules, pure: what a role is, which states an instance may pass through, where it fits.
+//!
+//! Nothing here waits, reads a clock or talks to anybody; who decides and who stores is further up.
+
+pub mod action;
+pub mod host;
+pub mod instance;
+pub mod placement;
+pub mod price;
+pub mod quota;
+pub mod team;
