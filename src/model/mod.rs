@@ -5,6 +5,7 @@
 pub mod action;
 pub mod host;
 pub mod instance;
+pub mod page;
 pub mod placement;
 pub mod price;
 pub mod quota;

@@ -1,0 +1,9 @@
+//! The HTTP door: translates requests into service calls and answers back, and decides nothing.
+//!
+//! One file per noun with its handlers; [`router`] lists them once, for the routes and the OpenAPI document alike.
+
+mod extract;
+mod health;
+mod openapi;
+pub mod problem;
+pub mod router;

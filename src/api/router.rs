@@ -1,0 +1,109 @@
+//! The one list of routes, and the layers that every request passes.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{HeaderValue, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tower::ServiceBuilder;
+use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::{
+    health, openapi,
+    problem::{self, Problem},
+};
+use crate::{
+    app::App,
+    error::{Error, Kind},
+    ids::{Id, RequestId},
+};
+
+/// What the door needs to know besides the services.
+#[derive(Debug, Clone)]
+pub struct DoorSettings {
+    /// The largest JSON body in bytes.
+    pub body_bytes: usize,
+    /// The largest uploaded plugin in bytes.
+    pub plugin_bytes: usize,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+}
+
+/// Every route under `/api/v1`, with its part of the OpenAPI document.
+fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
+    let _ = settings;
+    OpenApiRouter::new()
+}
+
+/// The OpenAPI document, from the same list as the routes.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let settings = DoorSettings { body_bytes: 0, plugin_bytes: 0, request_timeout: Duration::ZERO };
+    openapi::finish(nouns(&settings).into_openapi())
+}
+
+/// The whole HTTP door.
+pub fn router(app: Arc<App>, settings: &DoorSettings, render_metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Router {
+    let (routes, _) = nouns(settings).split_for_parts();
+    let api = routes
+        .route("/openapi.json", get(openapi::serve))
+        .layer(DefaultBodyLimit::max(settings.body_bytes))
+        .with_state(app.clone());
+    let timeout = settings.request_timeout;
+    let layers = ServiceBuilder::new()
+        .layer(middleware::from_fn_with_state(app.clone(), identify))
+        .layer(middleware::from_fn(measure))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(move |request: Request, next: Next| within(timeout, request, next)))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ));
+    Router::new()
+        .nest("/api/v1", api)
+        .merge(openapi::docs_page())
+        .merge(health::routes(app, render_metrics))
+        .layer(layers)
+}
+
+async fn identify(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let op = app.op(crate::op::Actor::Anonymous);
+    problem::render(RequestId::fresh(op.now(), op.chance()), request, next).await
+}
+
+/// Counts requests and their time by route template, never by id.
+async fn measure(request: Request, next: Next) -> Response {
+    let route = request
+        .extensions()
+        .get::<axum::extract::MatchedPath>()
+        .map_or("unmatched", axum::extract::MatchedPath::as_str)
+        .to_owned();
+    let method = request.method().to_string();
+    let started = tokio::time::Instant::now();
+    let response = next.run(request).await;
+    let labels =
+        [("route", route), ("method", method), ("status", response.status().as_u16().to_string())];
+    metrics::histogram!("muster_http_request_seconds", &labels).record(started.elapsed());
+    response
+}
+
+async fn within(timeout: Duration, request: Request, next: Next) -> Response {
+    tokio::time::timeout(timeout, next.run(request)).await.unwrap_or_else(|_| {
+        let told = "the request took too long and was given up; nothing was changed unless a retry says so";
+        Problem(Error::new(Kind::Unavailable, "timeout", told).retry_after(1)).into_response()
+    })
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let said = panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
+        .unwrap_or_else(|| "a panic without words".to_owned());
+    Problem(Error::internal(format!("a handler panicked: {said}"))).into_response()
+}

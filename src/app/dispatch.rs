@@ -1,0 +1,541 @@
+//! Dispatch: makes one host look as the database says, and writes down what was seen.
+//!
+//! Level-triggered: every pass lists what is there, compares, and takes the next step of each instance. A step can be
+//! repeated, and a crash anywhere is just another start. What the engine says of start and end is the truth for money.
+
+use std::collections::HashMap;
+
+use super::App;
+use crate::{
+    docker::{Backend, Trouble},
+    error::{Error, Result},
+    ids::{HostId, Id, InstanceId, SegmentId},
+    ledger::{
+        account::AccountKind,
+        interval::Segment,
+        posting::{IdemKey, Posting},
+    },
+    model::{
+        host::{AdminState, Attach, HostKind, Reach},
+        instance::{Desired, Detail, Launch, Phase, Reason, Seen, State, container_name},
+    },
+    op::{Op, SystemWarrant},
+    store::{Tx, fleet::HostRow, instances::InstanceRow, ledger::Applied},
+    time::{Span, Timestamp},
+};
+
+/// How long a container may take to end by itself before it is killed.
+const GRACE: Span = Span::from_seconds(10);
+
+/// An exit code that says nothing: the engine was away when the container ended, and made up time and code.
+const ENGINE_WAS_AWAY: i64 = 255;
+
+/// What a pass found to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass {
+    /// Whether something is under way, so that the next look should be soon.
+    pub busy: bool,
+}
+
+impl App {
+    /// The hosts that are ours to look after.
+    pub async fn hosts_live(&self) -> Result<Vec<HostId>> {
+        let mut read = self.db.read().await?;
+        let hosts = read.hosts_all().await?;
+        Ok(hosts.into_iter().filter(|h| h.admin_state != AdminState::Retired).map(|h| h.id).collect())
+    }
+
+    /// Waits for the bell of a host.
+    pub async fn host_bell(&self, host: HostId) {
+        self.fleet.bell(host).notified().await;
+    }
+
+    /// Waits until hosts were registered or retired.
+    pub async fn roster_bell(&self) {
+        self.fleet.roster().notified().await;
+    }
+
+    /// One pass over one host.
+    pub async fn reconcile(&self, op: &Op, id: HostId) -> Result<Pass> {
+        let mut read = self.db.read().await?;
+        let Some(host) = read.host_fetch(id).await? else { return Ok(Pass { busy: false }) };
+        let rows = read.instances_live_on(id).await?;
+        drop(read);
+        let backend = match self.backend(&host).await {
+            Ok(backend) => backend,
+            Err(error) => return self.host_missed(op, &host, &error.to_string()).await,
+        };
+        let looked_at = op.now();
+        let seen = match backend.list(self.installation).await {
+            Ok(seen) => seen,
+            Err(error) => return self.host_missed(op, &host, &error.to_string()).await,
+        };
+        self.host_answered(op, &host, &*backend).await?;
+        let by_name: HashMap<(InstanceId, u32), &Seen> =
+            seen.iter().map(|seen| ((seen.instance, seen.generation), seen)).collect();
+        let alive: Vec<InstanceId> = rows
+            .iter()
+            .filter(|row| row.state == State::Running && row.desired == Desired::Running)
+            .filter(|row| by_name.get(&(row.id, row.generation)).is_some_and(|s| s.phase == Phase::Running))
+            .map(|row| row.id)
+            .collect();
+        self.proofs_advance(op, &alive, looked_at).await?;
+        let mut busy = false;
+        let known: HashMap<InstanceId, u32> = rows.iter().map(|row| (row.id, row.generation)).collect();
+        for row in rows {
+            let name = row.id;
+            let seen = by_name.get(&(row.id, row.generation)).copied();
+            match self.step(op, &host, &*backend, row, seen, looked_at).await {
+                Ok(under_way) => busy |= under_way,
+                Err(error) => {
+                    busy = true;
+                    tracing::warn!(instance = %name, host = %host.name, ?error, "a step failed; it is tried again");
+                }
+            }
+        }
+        for stray in seen.iter().filter(|seen| known.get(&seen.instance) != Some(&seen.generation)) {
+            self.stray_remove(&*backend, &host, stray).await;
+        }
+        Ok(Pass { busy })
+    }
+
+    /// A container with our label that no live row wants: an instance that is over, or an old generation.
+    async fn stray_remove(&self, backend: &dyn Backend, host: &HostRow, stray: &Seen) {
+        // A launch may have been committed after the rows were read, so ask once more before removing anything.
+        let wanted = async {
+            let mut read = self.db.read().await?;
+            let row = read.instance_fetch(stray.instance).await?;
+            Ok::<_, Error>(row.is_some_and(|row| {
+                !row.state.is_final() && row.generation == stray.generation && row.host == host.id
+            }))
+        };
+        match wanted.await {
+            Ok(false) => {
+                tracing::info!(instance = %stray.instance, host = %host.name, "removing a container that nothing wants");
+                if let Err(error) = backend.remove(&stray.id, self.installation).await {
+                    tracing::warn!(instance = %stray.instance, ?error, "a stray container could not be removed");
+                }
+            }
+            Ok(true) => {}
+            Err(error) => tracing::warn!(?error, "a stray container could not be looked up"),
+        }
+    }
+
+    /// The next step of one instance. Gives whether more is to come soon.
+    async fn step(
+        &self,
+        op: &Op,
+        host: &HostRow,
+        backend: &dyn Backend,
+        row: InstanceRow,
+        seen: Option<&Seen>,
+        looked_at: Timestamp,
+    ) -> Result<bool> {
+        match (row.desired, row.state, seen.map(|seen| seen.phase)) {
+            (Desired::Running, State::Scheduled | State::Pulling | State::Starting, _) => {
+                self.start(op, host, backend, row).await
+            }
+            (Desired::Running, State::Running, Some(Phase::Running)) => Ok(false),
+            (Desired::Running, State::Unreachable, Some(Phase::Running)) => {
+                self.returned(op, backend, row, looked_at).await
+            }
+            (Desired::Running, State::Running | State::Unreachable, _) => {
+                self.ended_by_itself(op, backend, row, seen).await
+            }
+            (Desired::Running, State::Stopped | State::Stopping | State::Releasing, _)
+            | (Desired::Stopped, State::Stopped, _)
+            | (_, State::Released | State::Failed, _) => Ok(false),
+            (Desired::Stopped, _, _) => self.stop(op, backend, row, seen, State::Stopped).await,
+            (Desired::Released, _, Some(_)) if row.ended_at.is_none() => {
+                self.stop(op, backend, row, seen, State::Releasing).await
+            }
+            (Desired::Released, _, Some(Phase::Running)) => {
+                // It ended once and runs again: somebody started it behind our back.
+                self.stop(op, backend, row, seen, State::Releasing).await
+            }
+            (Desired::Released, _, Some(_)) => {
+                if let Some(seen) = seen {
+                    backend.remove(&seen.id, self.installation).await?;
+                }
+                self.settle(op, row).await
+            }
+            (Desired::Released, _, None) => self.settle(op, row).await,
+        }
+    }
+
+    /// Brings a launch to life: network, drives, image, container.
+    async fn start(&self, op: &Op, host: &HostRow, backend: &dyn Backend, row: InstanceRow) -> Result<bool> {
+        let attach = host.facts.as_ref().map_or(Attach::None, |facts| facts.attach);
+        match self.start_container(op, backend, &row, attach).await {
+            Ok(id) => self.started(op, backend, row, &id).await,
+            Err(StartError::Ours(error)) => Err(error),
+            Err(StartError::Host(error)) => {
+                let Some(reason) = hopeless(error.trouble()) else { return Err(error.into()) };
+                self.fail(op, row, reason, &error.to_string()).await
+            }
+        }
+    }
+
+    async fn start_container(
+        &self,
+        op: &Op,
+        backend: &dyn Backend,
+        row: &InstanceRow,
+        attach: Attach,
+    ) -> std::result::Result<String, StartError> {
+        let launch = self.launch_of(row).await?;
+        if !backend.image_present(&row.spec.image).await? {
+            self.state_save(op, row.clone(), State::Pulling).await?;
+            backend.image_pull(&row.spec.image).await?;
+        }
+        backend.network_ensure(row.team, self.installation, self.settings.network_pool).await?;
+        for mount in &row.spec.mounts {
+            let labels = [("muster.team".to_owned(), row.team.to_string())];
+            backend.volume_ensure(&mount.volume, self.installation, &labels).await?;
+        }
+        let ensured = backend.ensure(&launch, self.installation, attach).await?;
+        Ok(ensured.id)
+    }
+
+    async fn launch_of(&self, row: &InstanceRow) -> Result<Launch> {
+        let mut read = self.db.read().await?;
+        let accelerators = read.accelerators_of_instance(row.id).await?;
+        let token = self.seal.open(&row.jupyter_sealed, &row.id.to_string())?;
+        Ok(Launch {
+            instance: row.id,
+            generation: row.generation,
+            team: row.team,
+            spec: row.spec.clone(),
+            spec_digest: row.spec_digest.clone(),
+            accelerators: accelerators.into_iter().map(|row| row.uuid).collect(),
+            jupyter_token: String::from_utf8_lossy(&token).into_owned(),
+        })
+    }
+
+    /// The container is there: from its own start on it is metered.
+    async fn started(&self, op: &Op, backend: &dyn Backend, row: InstanceRow, id: &str) -> Result<bool> {
+        let Some(detail) = backend.detail(id).await? else { return Ok(true) };
+        let Some(started_at) = detail.started_at else { return Ok(true) };
+        let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(true) };
+        if row.started_at.is_none() {
+            row.started_at = Some(started_at);
+            row.proof_at = Some(started_at);
+            tx.segment_open(&self.segment(op, &row, started_at)?).await?;
+        }
+        row.container_id = Some(detail.id.clone());
+        row.ports = detail.ports.clone();
+        row.state = State::Running;
+        let row = tx.instance_save(row).await?;
+        self.system_commit(op, tx).await?;
+        tracing::info!(instance = %row.id, container = %detail.id, "running");
+        let over = detail.phase != Phase::Running;
+        if over {
+            return self.ended(op, row, &detail).await;
+        }
+        Ok(false)
+    }
+
+    fn segment(&self, op: &Op, row: &InstanceRow, started_at: Timestamp) -> Result<Segment> {
+        Ok(Segment {
+            id: op.id::<SegmentId>(),
+            team: row.team,
+            member: row.member,
+            instance: row.id,
+            kind: "instance".to_owned(),
+            number: 0,
+            quantity: row.unit_qty,
+            price_version: row.price_version,
+            unit_price: row.unit_price.to_nano()?,
+            grid: self.settings.interval,
+            start_at: started_at,
+            end_at: None,
+            proof_at: started_at,
+            billed_until: started_at,
+            next_k: 0,
+            cumulative: crate::money::NanoCredits::ZERO,
+            settled: false,
+        })
+    }
+
+    async fn returned(&self, op: &Op, backend: &dyn Backend, row: InstanceRow, at: Timestamp) -> Result<bool> {
+        let name = container_name(row.id, row.generation);
+        let Some(detail) = backend.detail(&name).await? else { return Ok(true) };
+        let same = detail.phase == Phase::Running && detail.started_at == row.started_at;
+        if !same {
+            // It was restarted behind our back: the old run is over, and the new one is not ours to bill.
+            return self.ended(op, row, &detail).await;
+        }
+        let id = row.id;
+        self.state_save(op, row, State::Running).await?;
+        self.proofs_advance(op, &[id], at).await?;
+        Ok(false)
+    }
+
+    async fn ended_by_itself(
+        &self,
+        op: &Op,
+        backend: &dyn Backend,
+        row: InstanceRow,
+        seen: Option<&Seen>,
+    ) -> Result<bool> {
+        if let Some(seen) = seen
+            && let Some(detail) = backend.detail(&seen.id).await?
+        {
+            return self.ended(op, row, &detail).await;
+        }
+        // Removed outside of us: nobody can say when, so it is billed to the last proof of life.
+        let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(true) };
+        let end = row.proof_at.unwrap_or(op.now());
+        row.reason = Some(Reason::HostLost);
+        row.reason_detail = "its container was removed from the host by somebody else".to_owned();
+        self.end_write(&mut tx, &mut row, end).await?;
+        row.state = State::Stopped;
+        tx.instance_save(row).await?;
+        self.system_commit(op, tx).await?;
+        Ok(false)
+    }
+
+    /// The main process is over: writes the end, frees the accelerators, keeps the container until it is released.
+    async fn ended(&self, op: &Op, row: InstanceRow, detail: &Detail) -> Result<bool> {
+        let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(true) };
+        row.exit_code = detail.exit_code;
+        if row.desired == Desired::Running {
+            row.reason = Some(if detail.out_of_memory { Reason::OutOfMemory } else { Reason::Exited });
+            row.reason_detail = match detail.exit_code {
+                Some(ENGINE_WAS_AWAY) | None => "it ended while its host's engine was away".to_owned(),
+                Some(code) => format!("its main process ended with exit code {code}"),
+            };
+            row.desired = Desired::Stopped;
+        }
+        let end = end_of(&row, detail, op.now());
+        self.end_write(&mut tx, &mut row, end).await?;
+        row.state = State::Stopped;
+        tx.instance_save(row).await?;
+        self.system_commit(op, tx).await?;
+        Ok(false)
+    }
+
+    /// Stops what runs and writes down when it ended, by the engine's own clock.
+    async fn stop(
+        &self,
+        op: &Op,
+        backend: &dyn Backend,
+        row: InstanceRow,
+        seen: Option<&Seen>,
+        into: State,
+    ) -> Result<bool> {
+        let detail = match seen {
+            Some(seen) => {
+                if row.state != State::Stopping && row.state != State::Releasing {
+                    let state = if into == State::Stopped { State::Stopping } else { State::Releasing };
+                    self.state_save(op, row.clone(), state).await?;
+                }
+                backend.stop(&seen.id, GRACE).await?;
+                backend.detail(&seen.id).await?
+            }
+            None => None,
+        };
+        let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(true) };
+        let never_ran = detail.as_ref().is_none_or(|detail| detail.started_at.is_none()) && row.started_at.is_none();
+        let end = match &detail {
+            Some(detail) => end_of(&row, detail, op.now()),
+            None => row.proof_at.unwrap_or(op.now()),
+        };
+        if row.started_at.is_none()
+            && let Some(started_at) = detail.as_ref().and_then(|detail| detail.started_at)
+        {
+            // It was started by a pass that died before writing so: its time is owed all the same.
+            row.started_at = Some(started_at);
+            tx.segment_open(&self.segment(op, &row, started_at)?).await?;
+        }
+        row.exit_code = detail.as_ref().and_then(|detail| detail.exit_code);
+        if never_ran {
+            row.ended_at = Some(op.now());
+            tx.allocations_free(row.id).await?;
+        } else {
+            self.end_write(&mut tx, &mut row, end).await?;
+        }
+        row.state = into;
+        tx.instance_save(row).await?;
+        self.system_commit(op, tx).await?;
+        Ok(into != State::Stopped)
+    }
+
+    /// The container is gone for good: once everything is charged, gives back hold, quota and accelerators.
+    async fn settle(&self, op: &Op, row: InstanceRow) -> Result<bool> {
+        if row.ended_at.is_none() {
+            let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(true) };
+            let end = row.proof_at.unwrap_or(op.now());
+            self.end_write(&mut tx, &mut row, end).await?;
+            row.state = State::Releasing;
+            tx.instance_save(row).await?;
+            self.system_commit(op, tx).await?;
+            return Ok(true);
+        }
+        self.meter(op).await?;
+        let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(true) };
+        if !tx.segments_settled(row.id).await? {
+            return Ok(true);
+        }
+        row.state = State::Released;
+        self.give_back(op, &mut tx, &row).await?;
+        tx.instance_save(row).await?;
+        self.system_commit(op, tx).await?;
+        Ok(false)
+    }
+
+    /// A launch that cannot come to life: nothing ran, so everything is given back.
+    async fn fail(&self, op: &Op, row: InstanceRow, reason: Reason, detail: &str) -> Result<bool> {
+        let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(true) };
+        row.state = State::Failed;
+        row.reason = Some(reason);
+        row.reason_detail = detail.chars().take(500).collect();
+        row.ended_at = Some(op.now());
+        self.give_back(op, &mut tx, &row).await?;
+        tx.instance_save(row).await?;
+        self.system_commit(op, tx).await?;
+        Ok(false)
+    }
+
+    async fn give_back(&self, op: &Op, tx: &mut Tx, row: &InstanceRow) -> Result<()> {
+        if let Some(hold) = tx.hold_open_of(row.id).await? {
+            let rest = hold.remaining()?;
+            if rest.is_positive() {
+                let revenue = tx.account_of_team(row.team, AccountKind::Revenue).await?;
+                let posting = Posting::hold_release(hold.account, revenue.id, rest)?;
+                let mut header = self.header(op, row.team, IdemKey::hold_release(hold.id));
+                header.member = Some(row.member);
+                header.instance = Some(row.id);
+                if !matches!(tx.posting_apply(&header, &posting).await?, Applied::Done) {
+                    return Err(Error::internal(format!("the hold {} could not be released", hold.id)));
+                }
+            }
+            tx.hold_close(hold.id, op.now()).await?;
+        }
+        tx.allocations_free(row.id).await?;
+        for holder in [row.member.to_string(), row.team.to_string()] {
+            tx.usage_release(&holder, 1, row.gpus).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the end of a run: closes its segment and frees its accelerators.
+    async fn end_write(&self, tx: &mut Tx, row: &mut InstanceRow, end: Timestamp) -> Result<()> {
+        if row.ended_at.is_none() {
+            row.ended_at = Some(end);
+            tx.segment_close(row.id, end).await?;
+        }
+        tx.allocations_free(row.id).await?;
+        Ok(())
+    }
+
+    async fn state_save(&self, op: &Op, row: InstanceRow, state: State) -> Result<()> {
+        let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(()) };
+        if row.state != state && row.state.may_become(state) {
+            row.state = state;
+            tx.instance_save(row).await?;
+            self.system_commit(op, tx).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens a transaction with the instance as it is now; `None` if it has moved on since it was read.
+    async fn row_lock(&self, _op: &Op, row: &InstanceRow) -> Result<Option<(Tx, InstanceRow)>> {
+        let mut tx = self.db.begin().await?;
+        tx.team_lock(row.team).await?;
+        let fresh = tx.instance_fetch(row.id).await?.ok_or_else(|| Error::internal("an instance vanished"))?;
+        let moved = fresh.generation != row.generation || fresh.state.is_final();
+        Ok((!moved).then_some((tx, fresh)))
+    }
+
+    pub(crate) async fn system_commit(&self, op: &Op, tx: Tx) -> Result<()> {
+        let warrant = SystemWarrant::of(op).ok_or_else(|| Error::internal("only the system may do this"))?;
+        Ok(tx.commit(&warrant).await?)
+    }
+
+    async fn proofs_advance(&self, op: &Op, alive: &[InstanceId], at: Timestamp) -> Result<()> {
+        if alive.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.db.begin().await?;
+        for id in alive {
+            tx.proof_advance(*id, at).await?;
+        }
+        self.system_commit(op, tx).await
+    }
+
+    /// Notes that a host did not answer. It is not dead for that: its instances keep everything, and are not billed
+    /// beyond the last proof of life.
+    async fn host_missed(&self, op: &Op, host: &HostRow, why: &str) -> Result<Pass> {
+        let mut tx = self.db.begin().await?;
+        let misses = host.misses + 1;
+        let silent = op.now() - host.last_ok_at.unwrap_or(host.created_at);
+        let down = misses >= 3 && silent >= self.settings.down_after;
+        let reach = if down { Reach::Down } else { Reach::Suspect };
+        tx.host_reach_save(host.id, reach, why, misses, host.last_ok_at).await?;
+        if down {
+            tx.instances_unreachable(host.id).await?;
+        }
+        self.system_commit(op, tx).await?;
+        if host.reach != reach {
+            tracing::warn!(host = %host.name, %reach, why, "a host does not answer");
+        }
+        Ok(Pass { busy: true })
+    }
+
+    async fn host_answered(&self, op: &Op, host: &HostRow, backend: &dyn Backend) -> Result<()> {
+        let stale = host.facts.as_ref().is_none_or(|facts| op.now() - facts.probed_at > self.settings.probe_every);
+        let back = host.reach != Reach::Up;
+        if back && host.kind == HostKind::Docker {
+            // The address may have moved to another engine while it was away.
+            backend.mark(host.id, self.installation).await?;
+        }
+        let mut tx = self.db.begin().await?;
+        tx.host_reach_save(host.id, Reach::Up, "", 0, Some(op.now())).await?;
+        self.system_commit(op, tx).await?;
+        if back {
+            tracing::info!(host = %host.name, "a host answers");
+        }
+        if stale || back {
+            self.host_probe_save(op, host, backend).await?;
+        }
+        Ok(())
+    }
+}
+
+/// When a run ended: by the engine, but never after now, and in the member's favour where the engine guesses.
+fn end_of(row: &InstanceRow, detail: &Detail, now: Timestamp) -> Timestamp {
+    let start = row.started_at.or(detail.started_at).unwrap_or(now);
+    let proof = row.proof_at.unwrap_or(start);
+    let end = match (detail.finished_at, detail.exit_code) {
+        (Some(_), Some(ENGINE_WAS_AWAY)) | (None, _) => proof,
+        (Some(finished), _) => finished.min(now),
+    };
+    end.max(start)
+}
+
+/// The reason to give a launch up for, if trying again is hopeless.
+fn hopeless(trouble: Trouble) -> Option<Reason> {
+    match trouble {
+        Trouble::ImageMissing | Trouble::Registry => Some(Reason::ImageMissing),
+        Trouble::Unreachable | Trouble::DiskFull | Trouble::CapacityPort => None,
+        _ => Some(Reason::HostRefused),
+    }
+}
+
+enum StartError {
+    Ours(Error),
+    Host(crate::docker::Error),
+}
+
+impl From<Error> for StartError {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}
+
+impl From<crate::docker::Error> for StartError {
+    fn from(error: crate::docker::Error) -> Self {
+        Self::Host(error)
+    }
+}

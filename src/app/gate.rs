@@ -1,0 +1,318 @@
+//! The gate: every service passes here on its way in (who is this, in which team), at the decision (may they), and on
+//! its way out (record and commit as one).
+//!
+//! A state-changing service reads: `begin` → `enter` → facts → `permit` → writes → `conclude`. A refusal leaves the
+//! database as it was, apart from its own record.
+
+use serde::Serialize;
+
+use super::App;
+use crate::{
+    error::{Error, Kind, Replay, Result},
+    ids::{AuditId, DecisionId, TeamId},
+    model::{
+        action::Action,
+        team::{MemberState, Preset},
+    },
+    op::{Actor, Op, Warrant},
+    policy::{Decision, Facts, MemberPrincipal, Permit, Principal, Refusal, Resource},
+    store::{
+        Conn, Tx,
+        identity::{MemberRow, TeamRow},
+        record::{AuditRow, DecisionRow, IdempotencyRow},
+    },
+};
+
+/// A caller as the policy sees them.
+pub(crate) struct Asker {
+    /// Who asks.
+    pub(crate) principal: Principal,
+    /// The team that is asked about; absent for the site.
+    pub(crate) team: Option<(TeamId, Preset)>,
+}
+
+/// A caller inside a team.
+pub(crate) struct Scope {
+    /// The caller as the policy sees them.
+    pub(crate) asker: Asker,
+    /// The team.
+    pub(crate) team: TeamRow,
+    /// The caller's membership; the operator has none.
+    pub(crate) member: Option<MemberRow>,
+}
+
+impl Scope {
+    /// The caller's membership, for what only a member can do.
+    pub(crate) fn member(&self) -> Result<&MemberRow> {
+        self.member.as_ref().ok_or_else(|| {
+            let told = "only a member of the team can do this; the operator is not one";
+            Error::new(Kind::Refused, "not-a-member", told)
+        })
+    }
+}
+
+/// What is written beside a change: the audit line, and the answer for a repetition of the request.
+pub(crate) struct Outcome<'a, T> {
+    /// The action that was permitted.
+    pub(crate) action: Action,
+    /// The id of the team, or the empty text for the site.
+    pub(crate) team: String,
+    /// The id of what was changed.
+    pub(crate) target: String,
+    /// What changed, for the audit log; never a secret.
+    pub(crate) document: serde_json::Value,
+    /// The status of the answer.
+    pub(crate) status: u16,
+    /// The answer for a repetition: what was answered, without secrets.
+    pub(crate) answer: &'a T,
+}
+
+impl App {
+    /// Opens the transaction of a change; a request that was answered before gets its answer as [`Error::replay`].
+    pub(crate) async fn begin(&self, op: &Op) -> Result<Tx> {
+        let mut tx = self.db.begin().await?;
+        if let Some(idempotency) = &op.idempotency {
+            let known = tx.idempotency_fetch(&idempotency.scope, &idempotency.key).await?;
+            if let Some(row) = known {
+                return Err(repetition(row, &idempotency.digest));
+            }
+        }
+        Ok(tx)
+    }
+
+    /// Finds the team by id or slug, and the caller in it. A team that is not there and one that is none of the
+    /// caller's business look alike.
+    pub(crate) async fn enter(&self, op: &Op, conn: &mut Conn, team: &str) -> Result<Scope> {
+        let found = match team.parse() {
+            Ok(id) => conn.team_fetch(id).await?,
+            Err(_) => conn.team_by_slug(team).await?,
+        };
+        let team = found.ok_or_else(|| Error::not_found("team"))?;
+        let member = match &op.actor {
+            Actor::Anonymous => return Err(signed_out()),
+            Actor::System(_) => None,
+            Actor::User { user, .. } => conn.member_of_user(team.id, *user).await?,
+            Actor::Member { team: own, member, .. } | Actor::Key { team: own, member, .. } => {
+                if *own != team.id {
+                    return Err(Error::not_found("team"));
+                }
+                conn.member_fetch(*member).await?
+            }
+        };
+        let principal = match &member {
+            None => self.visitor(op, conn).await?.principal,
+            Some(member) => {
+                if let Actor::User { since, .. } | Actor::Member { since, .. } = &op.actor
+                    && *since < member.valid_from
+                {
+                    return Err(session_ended());
+                }
+                Principal::Member(principal_of(op, &team, member))
+            }
+        };
+        let asker = Asker { principal, team: Some((team.id, team.preset)) };
+        Ok(Scope { asker, team, member })
+    }
+
+    /// The caller outside any team.
+    pub(crate) async fn visitor(&self, op: &Op, conn: &mut Conn) -> Result<Asker> {
+        let principal = match &op.actor {
+            Actor::User { user, reset_only, .. } => {
+                let row = conn.user_fetch(*user).await?.ok_or_else(session_ended)?;
+                if let Actor::User { since, .. } = &op.actor && *since < row.valid_from {
+                    return Err(session_ended());
+                }
+                Principal::User { id: row.id, operator: row.operator, reset_only: *reset_only }
+            }
+            Actor::Member { team, member, .. } | Actor::Key { team, member, .. } => {
+                let team = conn.team_fetch(*team).await?.ok_or_else(session_ended)?;
+                let member = conn.member_fetch(*member).await?.ok_or_else(session_ended)?;
+                Principal::Member(principal_of(op, &team, &member))
+            }
+            Actor::Anonymous | Actor::System(_) => Principal::Anonymous,
+        };
+        Ok(Asker { principal, team: None })
+    }
+
+    /// Asks the policy within the transaction of a change. A refusal rolls the transaction back and is recorded.
+    pub(crate) async fn permit(
+        &self,
+        op: &Op,
+        tx: Tx,
+        asker: &Asker,
+        action: Action,
+        resource: Resource,
+        facts: Facts,
+    ) -> Result<(Tx, Permit)> {
+        let decision = self.decide(op, asker, action, &resource, facts);
+        match decision.permit(op.id()) {
+            Ok(permit) => Ok((tx, permit)),
+            Err(refusal) => {
+                drop(tx);
+                self.record_refusal(op, asker, &resource, &refusal).await?;
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// Asks the policy for a look. A refusal is recorded.
+    pub(crate) async fn look(
+        &self,
+        op: &Op,
+        asker: &Asker,
+        action: Action,
+        resource: Resource,
+        facts: Facts,
+    ) -> Result<()> {
+        let decision = self.decide(op, asker, action, &resource, facts);
+        match decision.permit(op.id()) {
+            Ok(_) => Ok(()),
+            Err(refusal) => {
+                self.record_refusal(op, asker, &resource, &refusal).await?;
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// The bare decision, for lists that ask once per row.
+    pub(crate) fn decide(
+        &self,
+        op: &Op,
+        asker: &Asker,
+        action: Action,
+        resource: &Resource,
+        facts: Facts,
+    ) -> Decision {
+        let facts = Facts { now: op.now(), ..facts };
+        let preset = asker.team.map(|(_, preset)| preset);
+        self.policies.decide(preset, &asker.principal, action, resource, &facts)
+    }
+
+    /// Writes decision, audit line and idempotency record beside the change, and commits all of it as one.
+    pub(crate) async fn conclude<T: Serialize>(
+        &self,
+        op: &Op,
+        mut tx: Tx,
+        permit: &Permit,
+        outcome: Outcome<'_, T>,
+    ) -> Result<()> {
+        let decision = permit.decision();
+        tx.decision_insert(&DecisionRow {
+            id: permit.id(),
+            team: outcome.team.clone(),
+            at: op.now(),
+            actor: op.actor.name(),
+            action: outcome.action.name().to_owned(),
+            resource: outcome.target.clone(),
+            allowed: true,
+            document: permit.document(),
+        })
+        .await?;
+        tx.audit_insert(&AuditRow {
+            id: op.id::<AuditId>(),
+            team: outcome.team,
+            at: op.now(),
+            actor: op.actor.name(),
+            action: outcome.action.name().to_owned(),
+            target: outcome.target,
+            outcome: "done".to_owned(),
+            decision,
+            request: op.request.to_string(),
+            document: outcome.document.to_string(),
+        })
+        .await?;
+        if let Some(idempotency) = &op.idempotency {
+            let body = serde_json::to_string(outcome.answer).map_err(Error::internal)?;
+            tx.idempotency_insert(&IdempotencyRow {
+                scope: idempotency.scope.clone(),
+                key: idempotency.key.clone(),
+                digest: idempotency.digest.clone(),
+                status: outcome.status,
+                body,
+                created_at: op.now(),
+            })
+            .await?;
+        }
+        Ok(tx.commit(permit).await?)
+    }
+
+    async fn record_refusal(
+        &self,
+        op: &Op,
+        asker: &Asker,
+        resource: &Resource,
+        refusal: &Refusal,
+    ) -> Result<()> {
+        let decision = refusal.decision();
+        let mut tx = self.db.begin().await?;
+        let id = op.id::<DecisionId>();
+        let team = asker.team.map(|(team, _)| team.to_string()).unwrap_or_default();
+        let target = resource.name();
+        tx.decision_insert(&DecisionRow {
+            id,
+            team: team.clone(),
+            at: op.now(),
+            actor: op.actor.name(),
+            action: decision.action.name().to_owned(),
+            resource: target.clone(),
+            allowed: false,
+            document: decision.document(),
+        })
+        .await?;
+        tx.audit_insert(&AuditRow {
+            id: op.id::<AuditId>(),
+            team,
+            at: op.now(),
+            actor: op.actor.name(),
+            action: decision.action.name().to_owned(),
+            target,
+            outcome: "refused".to_owned(),
+            decision: Some(id.to_string()),
+            request: op.request.to_string(),
+            document: "{}".to_owned(),
+        })
+        .await?;
+        Ok(tx.commit(refusal).await?)
+    }
+}
+
+fn principal_of(op: &Op, team: &TeamRow, member: &MemberRow) -> MemberPrincipal {
+    let reset_only = match &op.actor {
+        Actor::User { reset_only, .. } | Actor::Member { reset_only, .. } => *reset_only,
+        _ => false,
+    };
+    let key_scopes = match &op.actor {
+        Actor::Key { scopes, .. } if !scopes.is_empty() => Some(scopes.to_vec()),
+        _ => None,
+    };
+    MemberPrincipal {
+        id: member.id,
+        team: team.id,
+        role: member.role,
+        active: matches!(member.state, MemberState::Active | MemberState::Issued),
+        reset_only,
+        limits: member.limits.or(&team.limits),
+        key_scopes,
+        version: member.version,
+    }
+}
+
+fn repetition(row: IdempotencyRow, digest: &str) -> Error {
+    if row.digest == digest {
+        return Error::replayed(Replay { status: row.status, body: row.body });
+    }
+    let told = "this idempotency key was used for another body; take a new key for a new request";
+    Error::new(Kind::Invalid, "idempotency-mismatch", told)
+}
+
+/// The error for a request that needs somebody and names nobody.
+pub(crate) fn signed_out() -> Error {
+    let told = "sign in first: send `Authorization: Bearer` with a session token or an API key";
+    Error::new(Kind::Unauthenticated, "unauthenticated", told)
+}
+
+/// The error for a token that was good once.
+pub(crate) fn session_ended() -> Error {
+    let told = "this session has ended: it expired, was signed out, or the membership changed. Sign in again";
+    Error::new(Kind::Unauthenticated, "session-ended", told)
+}

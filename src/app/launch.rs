@@ -1,0 +1,555 @@
+//! Launching: from a wish to a committed instance with its hold, its accelerators and its place, in one transaction.
+//!
+//! The container itself is `dispatch`'s business; when this is done the database says what shall run, and where.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    App,
+    gate::{Outcome, Scope},
+    instances::InstanceView,
+    prices::ActivePrice,
+};
+use crate::{
+    error::{Error, Findings, Kind, Result},
+    ids::{DriveId, HoldId, HostId, InstanceId},
+    ledger::{
+        account::AccountKind,
+        posting::{self, Posting},
+    },
+    model::{
+        action::Action,
+        host::AdminState,
+        instance::{Desired, Mount, Spec, State},
+        placement::{self, Need, Place},
+        quota::NO_ACCELERATOR,
+        team::Spending,
+    },
+    money::{Credits, NanoCredits, prorate},
+    op::Op,
+    policy::{Facts, Permit, Resource, Want},
+    store::{
+        Conn, Tx,
+        fleet::{DriveRow, ImageRow, ProductRow},
+        instances::InstanceRow,
+        ledger::{AccountRow, Applied, HoldRow, Header},
+    },
+    time::{HOUR, Timestamp},
+};
+
+/// What a member asks for.
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewInstance {
+    /// A name for people, 1 to 64 characters.
+    pub name: String,
+    /// The product's name or id.
+    pub product: String,
+    /// The image's name or id.
+    pub image: String,
+    /// Units of the product, 1 to 64; its GPUs and its price are multiplied by it.
+    #[serde(default = "one")]
+    pub unit_qty: u32,
+    /// Public SSH keys that may enter as root, one line each, at most 16.
+    #[serde(default)]
+    pub ssh_public_keys: Vec<String>,
+    /// Whether the team's drive is mounted at `/team_data`; writable for owner and admins only.
+    #[serde(default = "yes")]
+    pub mount_team_drive: bool,
+    /// Whether the member's own drive is mounted at `/datadrive`.
+    #[serde(default)]
+    pub mount_personal_drive: bool,
+    /// Environment of the main process, at most 64 variables. Not for secrets: the host's operator can read it.
+    #[serde(default)]
+    pub env: std::collections::BTreeMap<String, String>,
+    /// A command in place of the image's own.
+    #[serde(default)]
+    pub command: Option<Vec<String>>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// What is asked before a launch.
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewEstimate {
+    /// The product's name or id.
+    pub product: String,
+    /// The image's name or id.
+    pub image: String,
+    /// Units of the product.
+    #[serde(default = "one")]
+    pub unit_qty: u32,
+}
+
+/// What a launch would cost and what would stop it. A look, not a promise: the launch decides again.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct Estimate {
+    /// Credits per hour, by the team's active price.
+    pub price_per_hour: Credits,
+    /// Credits held at the launch.
+    pub hold: Credits,
+    /// Seconds that the hold pays ahead.
+    pub runway_seconds: i64,
+    /// Credits that can be spent now.
+    pub available: Credits,
+    /// Whole minutes that the available credits pay for; absent when the price is 0.
+    pub affordable_minutes: Option<i64>,
+    /// GPUs that the instance would have.
+    pub gpus: u32,
+    /// Whether the launch would be allowed now.
+    pub allowed: bool,
+    /// What stands against it.
+    pub denials: Vec<crate::error::Denial>,
+    /// Why no host can take it now; absent when one can.
+    pub no_capacity: Option<String>,
+    /// Whether the price is the list price because the price plugin failed.
+    pub degraded: bool,
+}
+
+/// Everything about a launch that can be known before it is decided.
+struct Plan {
+    product: ProductRow,
+    image: ImageRow,
+    price: ActivePrice,
+    unit_qty: u32,
+    gpus: u32,
+    cpu_millis: u64,
+    memory_bytes: u64,
+}
+
+impl NewInstance {
+    fn check(&self) -> Result<()> {
+        let mut findings = Findings::new();
+        findings.text(&self.name, "/name", 1, 64);
+        findings.check((1..=64).contains(&self.unit_qty), "/unit_qty", format!("1 to 64, got {}", self.unit_qty));
+        findings.check(self.ssh_public_keys.len() <= 16, "/ssh_public_keys", "at most 16 keys");
+        for (i, key) in self.ssh_public_keys.iter().enumerate() {
+            let fine = key.len() <= 8192 && is_ssh_key(key);
+            findings.check(fine, &format!("/ssh_public_keys/{i}"), "one public key line such as `ssh-ed25519 AAAA… me`");
+        }
+        findings.check(self.env.len() <= 64, "/env", "at most 64 variables");
+        for (name, value) in &self.env {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let fine = (1..=128).contains(&name.len()) && name.chars().all(word) && value.len() <= 4096;
+            let pointer = format!("/env/{name}");
+            findings.check(fine, &pointer, "a name of letters, digits and _, a value of at most 4096 bytes");
+            let ours = name.starts_with("NVIDIA_") || name.starts_with("MUSTER_");
+            findings.check(!ours, &pointer, "names that begin with NVIDIA_ or MUSTER_ are set by the server");
+        }
+        if let Some(command) = &self.command {
+            let length: usize = command.iter().map(String::len).sum();
+            let fine = (1..=64).contains(&command.len()) && length <= 16_384;
+            findings.check(fine, "/command", "1 to 64 words, at most 16384 bytes together");
+        }
+        findings.done()
+    }
+}
+
+fn is_ssh_key(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace();
+    let kind = words.next().is_some_and(|kind| {
+        ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|known| kind.starts_with(known))
+    });
+    let body = words.next().is_some_and(|body| body.len() >= 16 && body.starts_with("AAAA"));
+    kind && body && !line.contains(['\n', '\r'])
+}
+
+impl App {
+    /// What a launch would cost, and whether it would be allowed.
+    pub async fn estimate(&self, op: &Op, team: &str, new: NewEstimate) -> Result<Estimate> {
+        let mut read = self.db.read().await?;
+        let scope = self.enter(op, &mut read, team).await?;
+        let plan = self.plan(&mut read, &scope, &new.product, &new.image, new.unit_qty).await?;
+        drop(read);
+        let (per_hour, degraded) = self.quote(op, &scope, &plan).await?;
+        let mut read = self.db.read().await?;
+        let hold = self.hold_for(per_hour)?;
+        let account = spendable(&mut read, &scope).await?;
+        let available = account.available();
+        let facts = self.facts(&mut read, &scope, &plan, available, hold).await?;
+        self.look(op, &scope.asker, Action::CreateEstimate, plan.resource(&scope)?, facts.clone()).await?;
+        let decision =
+            self.decide(op, &scope.asker, Action::CreateInstance, &plan.resource(&scope)?, facts);
+        let need = plan.need(None);
+        let candidates = read.candidates().await?;
+        let no_capacity = placement::place(&need, &candidates).err().map(|why| why.to_string());
+        let affordable = (per_hour.is_positive() && available.is_positive())
+            .then(|| i128::from(available.as_micros()) * 60 / i128::from(per_hour.as_micros()))
+            .map(|minutes| i64::try_from(minutes).unwrap_or(i64::MAX));
+        Ok(Estimate {
+            price_per_hour: per_hour,
+            hold,
+            runway_seconds: self.settings.runway.as_micros() / crate::time::SECOND,
+            available,
+            affordable_minutes: if per_hour.is_positive() { affordable.or(Some(0)) } else { None },
+            gpus: plan.gpus,
+            allowed: decision.allowed,
+            denials: decision.denials.clone(),
+            no_capacity,
+            degraded,
+        })
+    }
+
+    /// Launches an instance: decided, paid ahead, placed and recorded in one transaction, or not at all.
+    pub async fn instance_create(&self, op: &Op, team: &str, new: NewInstance) -> Result<InstanceView> {
+        new.check()?;
+        for _ in 0..ATTEMPTS {
+            let mut read = self.db.read().await?;
+            let scope = self.enter(op, &mut read, team).await?;
+            let plan = self.plan(&mut read, &scope, &new.product, &new.image, new.unit_qty).await?;
+            drop(read);
+            let (per_hour, _) = self.quote(op, &scope, &plan).await?;
+            if let Some(made) = self.launch(op, team, &new, &plan, per_hour).await? {
+                self.fleet.wake(made.host);
+                return Ok(made);
+            }
+        }
+        let told = "the catalogue or the price kept changing during the launch; try again";
+        Err(Error::new(Kind::Unavailable, "unavailable", told).retry_after(1))
+    }
+
+    /// The deciding transaction. `None`: what the quote was made for has changed meanwhile, so quote again.
+    async fn launch(
+        &self,
+        op: &Op,
+        team: &str,
+        new: &NewInstance,
+        quoted: &Plan,
+        per_hour: Credits,
+    ) -> Result<Option<InstanceView>> {
+        let mut tx = self.begin(op).await?;
+        let scope = self.enter(op, &mut tx, team).await?;
+        tx.team_lock(scope.team.id).await?;
+        let plan = self.plan(&mut tx, &scope, &new.product, &new.image, new.unit_qty).await?;
+        if !plan.same_price(quoted) {
+            return Ok(None);
+        }
+        let hold = self.hold_for(per_hour)?;
+        let account = spendable(&mut tx, &scope).await?;
+        let facts = self.facts(&mut tx, &scope, &plan, account.available(), hold).await?;
+        let resource = plan.resource(&scope)?;
+        let (mut tx, permit) =
+            self.permit(op, tx, &scope.asker, Action::CreateInstance, resource, facts).await?;
+        let member = scope.member()?.clone();
+        let bound_to = bound_host(&mut tx, &scope, new, &plan.product.region).await?;
+        let place = take_place(&mut tx, &plan, bound_to).await?;
+        reserve_quota(&mut tx, &scope, &plan).await?;
+        let instance: InstanceId = op.id();
+        let mounts = self.drives_ensure(op, &mut tx, &scope, new, place.host).await?;
+        let spec = plan.spec(new, mounts);
+        let token = super::secrets::Token::fresh(super::secrets::TokenKind::Session, op.chance());
+        let jupyter = token.reveal().trim_start_matches("mus_").to_owned();
+        let row = InstanceRow {
+            id: instance,
+            team: scope.team.id,
+            member: member.id,
+            name: new.name.clone(),
+            product: plan.product.id,
+            image: plan.image.id,
+            host: place.host,
+            desired: Desired::Running,
+            state: State::Scheduled,
+            reason: None,
+            reason_detail: String::new(),
+            generation: 1,
+            unit_qty: plan.unit_qty,
+            gpus: plan.gpus,
+            cpu_millis: plan.cpu_millis,
+            memory_bytes: plan.memory_bytes,
+            spec_digest: spec.digest(),
+            spec,
+            jupyter_sealed: self.seal.seal(jupyter.as_bytes(), &instance.to_string(), op.chance())?,
+            ports: Vec::new(),
+            price_version: plan.price.version,
+            unit_price: plan.product.price_per_hour,
+            quoted_per_hour: per_hour,
+            container_id: None,
+            exit_code: None,
+            created_at: op.now(),
+            started_at: None,
+            ended_at: None,
+            proof_at: None,
+            draining_since: None,
+            warned_percent: FULL,
+            version: 1,
+        };
+        tx.instance_insert(&row).await?;
+        if !tx.allocations_take(instance, &place.accelerators).await? {
+            return Ok(None);
+        }
+        self.hold_place(op, &mut tx, &row, &account, hold).await?;
+        let view = InstanceView::of(&mut tx, row).await?;
+        self.launch_conclude(op, tx, &permit, &view).await?;
+        Ok(Some(view))
+    }
+
+    async fn launch_conclude(&self, op: &Op, tx: Tx, permit: &Permit, view: &InstanceView) -> Result<()> {
+        let outcome = Outcome {
+            action: Action::CreateInstance,
+            team: view.team.to_string(),
+            target: view.id.to_string(),
+            document: serde_json::json!({ "product": view.product, "image": view.image, "gpus": view.gpus }),
+            status: 201,
+            answer: view,
+        };
+        self.conclude(op, tx, permit, outcome).await
+    }
+
+    async fn hold_place(
+        &self,
+        op: &Op,
+        tx: &mut Tx,
+        instance: &InstanceRow,
+        account: &AccountRow,
+        amount: Credits,
+    ) -> Result<()> {
+        let hold = HoldRow {
+            id: op.id::<HoldId>(),
+            team: instance.team,
+            member: instance.member,
+            instance: instance.id,
+            account: account.id,
+            reserved: amount,
+            captured: Credits::ZERO,
+            released: Credits::ZERO,
+            extensions: 0,
+            open: true,
+            created_at: op.now(),
+        };
+        tx.hold_insert(&hold).await?;
+        if !amount.is_positive() {
+            return Ok(());
+        }
+        let revenue = tx.account_of_team(instance.team, AccountKind::Revenue).await?;
+        let posting = Posting::hold_place(account.id, revenue.id, amount)?;
+        let header = Header::of(op, instance.team, posting::IdemKey::hold_place(hold.id))
+            .member(instance.member)
+            .instance(instance.id);
+        match tx.posting_apply(&header, &posting).await? {
+            Applied::Done | Applied::Already => Ok(()),
+            // The policy saw enough money a moment ago in this very transaction, so this is the net under it.
+            Applied::Refused { .. } => {
+                Err(Error::conflict("not-enough-credits", "the credits were spent meanwhile; look at the balance"))
+            }
+        }
+    }
+
+    async fn drives_ensure(
+        &self,
+        op: &Op,
+        tx: &mut Tx,
+        scope: &Scope,
+        new: &NewInstance,
+        host: HostId,
+    ) -> Result<Vec<Mount>> {
+        let member = scope.member()?;
+        let mut mounts = Vec::new();
+        let wanted = [
+            (new.mount_team_drive, None, "/team_data", !member.role.runs_the_team()),
+            (new.mount_personal_drive, Some(member.id), "/datadrive", false),
+        ];
+        for (_, owner, target, read_only) in wanted.into_iter().filter(|(wanted, ..)| *wanted) {
+            let known = tx.drive_find(scope.team.id, owner, host).await?;
+            let drive = match known {
+                Some(drive) => drive,
+                None => {
+                    let id: DriveId = op.id();
+                    let volume = format!("muster-{id}");
+                    let row =
+                        DriveRow { id, team: scope.team.id, member: owner, host, volume, created_at: op.now() };
+                    tx.drive_insert(&row).await?;
+                    row
+                }
+            };
+            mounts.push(Mount { volume: drive.volume, target: target.to_owned(), read_only });
+        }
+        Ok(mounts)
+    }
+
+    /// The hold of a launch: a full runway at the quoted price, rounded up to the micro-credit.
+    fn hold_for(&self, per_hour: Credits) -> Result<Credits> {
+        let exact = prorate(per_hour.to_nano()?, self.settings.runway.as_micros(), HOUR)?;
+        let rounded = exact.round();
+        let short = rounded.to_nano()? < exact;
+        Ok(rounded.plus(Credits::from_micros(i64::from(short)))?)
+    }
+
+    async fn plan(
+        &self,
+        conn: &mut Conn,
+        scope: &Scope,
+        product: &str,
+        image: &str,
+        unit_qty: u32,
+    ) -> Result<Plan> {
+        let mut findings = Findings::new();
+        let product = conn.product_find(product).await?.filter(|row| row.published);
+        let image = conn.image_find(image).await?.filter(|row| row.published);
+        findings.check(product.is_some(), "/product", "there is no such product; `catalog` lists those you may see");
+        findings.check(image.is_some(), "/image", "there is no such image; `catalog` lists those you may see");
+        findings.check((1..=64).contains(&unit_qty), "/unit_qty", format!("1 to 64, got {unit_qty}"));
+        findings.done()?;
+        let (Some(product), Some(image)) = (product, image) else { return Err(Error::not_found("product")) };
+        let price = self.price_active(conn, scope.team.id).await?;
+        let unit = |per_unit: u64| per_unit.saturating_mul(u64::from(unit_qty));
+        Ok(Plan {
+            gpus: product.gpus_per_unit.saturating_mul(unit_qty),
+            cpu_millis: unit(product.cpu_millis),
+            memory_bytes: unit(product.memory_bytes),
+            product,
+            image,
+            price,
+            unit_qty,
+        })
+    }
+
+    async fn facts(
+        &self,
+        conn: &mut Conn,
+        scope: &Scope,
+        plan: &Plan,
+        funds: Credits,
+        hold: Credits,
+    ) -> Result<Facts> {
+        let used = match &scope.member {
+            Some(member) => conn.usage_fetch(&member.id.to_string()).await?,
+            None => Default::default(),
+        };
+        let want = Want { instances: 1, gpus: plan.gpus };
+        Ok(Facts { used, want: Some(want), funds: Some(funds), hold: Some(hold), ..Facts::default() })
+    }
+
+    /// What the team's active price expects of the launch per hour; the list price if the plugin fails.
+    async fn quote(&self, op: &Op, scope: &Scope, plan: &Plan) -> Result<(Credits, bool)> {
+        let sku = super::prices::sku_of(&plan.product, plan.product.price_per_hour)?;
+        let member = scope.member.as_ref().map(|member| member.id.to_string()).unwrap_or_default();
+        self.price_quote(op, scope.team.id, &plan.price, sku, member, plan.unit_qty).await
+    }
+}
+
+/// How often a launch is tried again when the world moved under it.
+const ATTEMPTS: u32 = 4;
+
+/// No warning was given yet: 100 is the first.
+const FULL: u32 = 101;
+
+impl Plan {
+    fn resource(&self, scope: &Scope) -> Result<Resource> {
+        Ok(Resource::Instance {
+            team: scope.team.id,
+            owner: scope.member()?.id,
+            region: self.product.region.clone(),
+            instance_type: self.product.instance_type.clone(),
+            accelerator: self.product.accelerator.clone(),
+            image: self.image.name.clone(),
+            gpus: self.gpus,
+        })
+    }
+
+    fn need(&self, bound_to: Option<HostId>) -> Need {
+        Need {
+            region: self.product.region.clone(),
+            accelerator: (self.gpus > 0 && self.product.accelerator != NO_ACCELERATOR)
+                .then(|| self.product.accelerator.clone()),
+            gpus: self.gpus,
+            cpu_millis: self.cpu_millis,
+            memory_bytes: self.memory_bytes,
+            bound_to,
+        }
+    }
+
+    fn spec(&self, new: &NewInstance, mounts: Vec<Mount>) -> Spec {
+        let ports: BTreeSet<u16> = self.image.ports.iter().copied().collect();
+        Spec {
+            image: self.image.reference.clone(),
+            cpu_millis: u32::try_from(self.cpu_millis).unwrap_or(u32::MAX),
+            memory_bytes: self.memory_bytes,
+            shm_bytes: (self.memory_bytes / 4).max(64 << 20),
+            pids: 4096,
+            ports: ports.into_iter().collect(),
+            env: new.env.clone().into_iter().collect(),
+            mounts,
+            ssh_public_keys: new.ssh_public_keys.clone(),
+            command: new.command.clone(),
+        }
+    }
+
+    fn same_price(&self, quoted: &Plan) -> bool {
+        self.price.version == quoted.price.version
+            && self.product.id == quoted.product.id
+            && self.product.version == quoted.product.version
+    }
+}
+
+/// The account that a launch in this team spends.
+async fn spendable(conn: &mut Conn, scope: &Scope) -> Result<AccountRow> {
+    match (scope.team.spending, &scope.member) {
+        (Spending::Wallet, Some(member)) => {
+            Ok(conn.account_of_member(scope.team.id, member.id, AccountKind::Wallet).await?)
+        }
+        _ => Ok(conn.account_of_team(scope.team.id, AccountKind::TeamPool).await?),
+    }
+}
+
+/// The host that the wanted drives are on, if any exist already in the region.
+async fn bound_host(tx: &mut Tx, scope: &Scope, new: &NewInstance, region: &str) -> Result<Option<HostId>> {
+    let member = scope.member()?;
+    let mut hosts = BTreeSet::new();
+    let wanted = [(new.mount_team_drive, None), (new.mount_personal_drive, Some(member.id))];
+    for (_, owner) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
+        hosts.extend(tx.drive_host(scope.team.id, owner, region).await?);
+    }
+    if hosts.len() > 1 {
+        let told = "the team's drive and your own are on different hosts of this region; mount one of them";
+        return Err(Error::conflict("drives-apart", told));
+    }
+    Ok(hosts.into_iter().next())
+}
+
+/// Chooses the host and locks it, so that what it has free cannot be promised twice.
+async fn take_place(tx: &mut Tx, plan: &Plan, bound_to: Option<HostId>) -> Result<Place> {
+    let need = plan.need(bound_to);
+    let mut candidates = tx.candidates().await?;
+    loop {
+        let place = placement::place(&need, &candidates).map_err(|why| {
+            let told = format!(
+                "no host can take this now: {why}. Try again later, take a smaller product, \
+                 or launch without drives if they bind it to a full host"
+            );
+            Error::conflict("no-capacity", told)
+        })?;
+        tx.host_lock(place.host).await?;
+        let fresh = tx.candidate(place.host).await?;
+        match fresh {
+            Some(fresh) if placement::place(&need, std::slice::from_ref(&fresh)).is_ok() => {
+                return placement::place(&need, &[fresh])
+                    .map_err(|why| Error::conflict("no-capacity", why.to_string()));
+            }
+            _ => candidates.retain(|candidate| candidate.host != place.host),
+        }
+    }
+}
+
+/// Counts the launch against the member's limits and the team's totals.
+async fn reserve_quota(tx: &mut Tx, scope: &Scope, plan: &Plan) -> Result<()> {
+    let member = scope.member()?;
+    let binds = !member.role.runs_the_team();
+    let limits = member.limits.or(&scope.team.limits);
+    let (instances, gpus) = if binds { (limits.instances, limits.gpus) } else { (None, None) };
+    let fits = tx.usage_reserve(&member.id.to_string(), 1, plan.gpus, instances, gpus).await?
+        && tx.usage_reserve(&scope.team.id.to_string(), 1, plan.gpus, None, None).await?;
+    if fits {
+        return Ok(());
+    }
+    // The policy saw room a moment ago in this very transaction, so this is the net under it.
+    Err(Error::conflict("quota-race", "another launch took the rest of the quota meanwhile; look at what is held"))
+}

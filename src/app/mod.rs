@@ -1,0 +1,111 @@
+//! The services: one file per noun. Each decides, writes one transaction, and records; none knows HTTP.
+//!
+//! `gate` is the way in and out of every one of them. Loops (`dispatch`, `metering`) are services too: `worker/` only
+//! gives them a rhythm.
+
+pub mod auth;
+mod fleet;
+mod gate;
+pub mod instances;
+pub mod secrets;
+
+use std::sync::Arc;
+
+use crate::{
+    chance::Chance,
+    error::Result,
+    ids::InstallationId,
+    op::{Actor, Op, SystemActor},
+    plugins::Plugins,
+    policy::Policies,
+    store::Db,
+    time::{Clock, Span},
+};
+
+/// What the services need to know of the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The address that members reach this server at; part of copyable login details.
+    pub public_url: String,
+    /// How long a login session lasts.
+    pub session: Span,
+    /// The most members of one team, without the owner.
+    pub team_members: u32,
+    /// Length of a metering interval; intervals lie on the wall clock's multiples of it.
+    pub interval: Span,
+    /// How long a launch is paid ahead.
+    pub runway: Span,
+    /// How long before the end of its money an instance is stopped.
+    pub stop_latency: Span,
+    /// How long a host may be silent before it counts as down.
+    pub down_after: Span,
+    /// Age of a probe that makes the next one due.
+    pub probe_every: Span,
+    /// The addresses that networks of instances are cut from, such as `10.201.0.0/16`.
+    pub network_pool: crate::model::subnet::Pool,
+    /// The folder where simulated hosts keep their state.
+    pub simulated_dir: std::path::PathBuf,
+}
+
+/// Everything below the doors, put together once at the start.
+pub struct App {
+    pub(crate) db: Db,
+    pub(crate) policies: Policies,
+    pub(crate) plugins: Plugins,
+    pub(crate) fleet: fleet::Fleet,
+    pub(crate) passwords: secrets::Passwords,
+    pub(crate) seal: secrets::Seal,
+    pub(crate) settings: Settings,
+    pub(crate) installation: InstallationId,
+    clock: Arc<dyn Clock>,
+    chance: Arc<dyn Chance>,
+}
+
+/// The parts that [`App`] is made of.
+pub struct Parts {
+    /// The migrated database.
+    pub db: Db,
+    /// The shipped policies.
+    pub policies: Policies,
+    /// The plugin host.
+    pub plugins: Plugins,
+    /// The seal of secrets at rest.
+    pub seal: secrets::Seal,
+    /// The settings.
+    pub settings: Settings,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where chance comes from.
+    pub chance: Arc<dyn Chance>,
+}
+
+impl App {
+    /// Puts the parts together; on an empty database the installation and its default price are made first.
+    /// The second value is the one-time token of an installation that nobody has claimed yet.
+    pub async fn open(parts: Parts) -> Result<(Self, Option<secrets::Token>)> {
+        let Parts { db, policies, plugins, seal, settings, clock, chance } = parts;
+        let op = Op::new(Actor::System(SystemActor::Setup), clock.clone(), chance.clone());
+        let (installation, claim) = setup::installation_ensure(&db, &op).await?;
+        setup::default_price_ensure(&db, &op, &plugins).await?;
+        let fleet = fleet::Fleet::new(settings.simulated_dir.clone(), clock.clone());
+        let passwords = secrets::Passwords::default();
+        let app =
+            Self { db, policies, plugins, fleet, passwords, seal, settings, installation, clock, chance };
+        Ok((app, claim))
+    }
+
+    /// A context for `actor` with a fresh request id.
+    pub fn op(&self, actor: Actor) -> Op {
+        Op::new(actor, self.clock.clone(), self.chance.clone())
+    }
+
+    /// Whether requests can be served: the database takes writes.
+    pub async fn ready(&self) -> Result<()> {
+        Ok(self.db.ping_write().await?)
+    }
+
+    /// Finishes what is under way and closes the database.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+}

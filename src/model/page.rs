@@ -1,0 +1,54 @@
+//! Lists: keyset cursors, sealed by nothing because they hold nothing but the last id shown.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The most rows of one page.
+pub const MOST: u32 = 200;
+
+/// Which page of a list.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Page {
+    /// Rows of a page, 1 to 200; 50 unless told.
+    pub limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// One page of a list; never cut short without a cursor.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Items<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Where the next page begins; `null` on the last one.
+    pub next_cursor: Option<String>,
+}
+
+impl Page {
+    /// The number of rows asked for.
+    pub fn limit(&self) -> Result<u32> {
+        let limit = self.limit.unwrap_or(50);
+        if (1..=MOST).contains(&limit) {
+            return Ok(limit);
+        }
+        Err(Error::field("limit", format!("1 to {MOST}, got {limit}")))
+    }
+
+    /// The id after which the page begins; the empty text is before every id.
+    pub fn after(&self) -> &str {
+        self.cursor.as_deref().unwrap_or("")
+    }
+}
+
+impl<T> Items<T> {
+    /// A page out of `limit + 1` rows: the extra one only tells that there is a next page.
+    pub fn cut(mut rows: Vec<T>, limit: u32, key: impl Fn(&T) -> String) -> Self {
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next_cursor = if more { rows.last().map(key) } else { None };
+        Self { items: rows, next_cursor }
+    }
+}
