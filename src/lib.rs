@@ -5,9 +5,12 @@
 //! (`model`, `ledger`, and the small files here) is pure. `docs/architecture.md` has the map, `tests/tidy.rs` the rules.
 
 pub mod chance;
+pub mod cli;
+pub mod config;
 pub mod error;
 pub mod ids;
 pub mod model;
 pub mod money;
 pub mod op;
+pub mod telemetry;
 pub mod time;
