@@ -12,5 +12,6 @@ pub mod ids;
 pub mod model;
 pub mod money;
 pub mod op;
+pub mod policy;
 pub mod telemetry;
 pub mod time;

@@ -1,0 +1,204 @@
+//! From our words to Cedar entities and a context. Built in Rust with names parsed once, for parsing them anew is what
+//! would take the time; no schema is read, since the types below are what the schema says.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    str::FromStr,
+};
+
+use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Value};
+
+use super::{
+    Error,
+    request::{Facts, Launch, MemberPrincipal, Principal, Resource},
+};
+
+/// The names of the entity types, parsed once.
+#[derive(Debug)]
+pub(crate) struct Types {
+    pub(crate) anonymous: EntityTypeName,
+    pub(crate) user: EntityTypeName,
+    pub(crate) member: EntityTypeName,
+    role: EntityTypeName,
+    team: EntityTypeName,
+    site: EntityTypeName,
+    record: EntityTypeName,
+    account: EntityTypeName,
+    instance: EntityTypeName,
+    offer: EntityTypeName,
+    image: EntityTypeName,
+}
+
+/// An entity with the name that a request calls it by.
+pub(crate) struct Subject {
+    pub(crate) uid: EntityUid,
+    pub(crate) entity: Entity,
+}
+
+fn subject(
+    uid: EntityUid,
+    attributes: impl IntoIterator<Item = (&'static str, Value)>,
+    parents: impl IntoIterator<Item = EntityUid>,
+) -> Result<Subject, Error> {
+    let attributes: HashMap<String, Value> =
+        attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let parents: HashSet<EntityUid> = parents.into_iter().collect();
+    let entity = Entity::new(uid.clone(), attributes, parents).map_err(Error::value)?;
+    Ok(Subject { uid, entity })
+}
+
+fn uid(kind: &EntityTypeName, id: impl std::fmt::Display) -> EntityUid {
+    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id.to_string()))
+}
+
+fn record(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Result<Value, Error> {
+    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+    Value::new_record(fields).map_err(Error::value)
+}
+
+fn text(text: &str) -> Value {
+    Value::new_string(text.to_owned())
+}
+
+/// `None` shows everything.
+fn shown(names: Option<&BTreeSet<String>>) -> Result<Value, Error> {
+    let set = Value::new_set(names.into_iter().flatten().map(|name| text(name)));
+    record([("all", Value::new_bool(names.is_none())), ("names", set)])
+}
+
+/// No limit is the largest number.
+fn quota(limit: Option<u32>) -> i64 {
+    limit.map_or(i64::MAX, i64::from)
+}
+
+/// What is left of a limit, never below zero.
+fn left(limit: Option<u32>, used: u32) -> i64 {
+    quota(limit).saturating_sub(i64::from(used)).max(0)
+}
+
+impl Types {
+    /// Parses the names.
+    pub(crate) fn new() -> Result<Self, Error> {
+        let name = |name: &str| EntityTypeName::from_str(name).map_err(Error::value);
+        Ok(Self {
+            anonymous: name("Anonymous")?,
+            user: name("User")?,
+            member: name("Member")?,
+            role: name("Role")?,
+            team: name("Team")?,
+            site: name("Site")?,
+            record: name("Record")?,
+            account: name("Account")?,
+            instance: name("Instance")?,
+            offer: name("Offer")?,
+            image: name("Image")?,
+        })
+    }
+
+    /// Who asks.
+    pub(crate) fn principal(&self, principal: &Principal) -> Result<Subject, Error> {
+        match principal {
+            Principal::Anonymous => subject(uid(&self.anonymous, "anonymous"), [], []),
+            Principal::User { id, operator, reset_only } => subject(
+                uid(&self.user, id),
+                [("operator", Value::new_bool(*operator)), ("reset", Value::new_bool(*reset_only))],
+                [],
+            ),
+            Principal::Member(member) => self.member(member),
+        }
+    }
+
+    fn member(&self, member: &MemberPrincipal) -> Result<Subject, Error> {
+        let limits = &member.limits;
+        let visible = record([
+            ("regions", shown(limits.regions.as_ref())?),
+            ("instance_types", shown(limits.instance_types.as_ref())?),
+            ("accelerators", shown(limits.accelerators.as_ref())?),
+            ("images", shown(limits.images.as_ref())?),
+        ])?;
+        let quota = record([
+            ("instances", Value::new_long(quota(limits.instances))),
+            ("gpus", Value::new_long(quota(limits.gpus))),
+            ("gpus_per_instance", Value::new_long(quota(limits.gpus_per_instance))),
+        ])?;
+        subject(
+            uid(&self.member, member.id),
+            [
+                ("team", Value::new_entity_uid(uid(&self.team, member.team))),
+                ("active", Value::new_bool(member.active)),
+                ("reset", Value::new_bool(member.reset_only)),
+                ("key", Value::new_bool(member.key_scopes.is_some())),
+                ("visible", visible),
+                ("quota", quota),
+            ],
+            [uid(&self.role, member.role)],
+        )
+    }
+
+    /// What is asked about. Things without a name of their own are called `it`: only their attributes matter.
+    pub(crate) fn resource(&self, resource: &Resource) -> Result<Subject, Error> {
+        let team = |id| ("team", Value::new_entity_uid(uid(&self.team, id)));
+        let owner = |id| ("owner", Value::new_entity_uid(uid(&self.member, id)));
+        match resource {
+            Resource::Site => subject(uid(&self.site, "site"), [], []),
+            Resource::Record { team: of, owner: whose } => {
+                let attributes = std::iter::once(team(of)).chain(whose.as_ref().map(owner));
+                subject(uid(&self.record, "it"), attributes, [])
+            }
+            Resource::Member { team: of, id, role } => {
+                subject(uid(&self.account, id), [team(of), owner(id)], [uid(&self.role, role)])
+            }
+            Resource::Instance {
+                team: of,
+                owner: whose,
+                region,
+                instance_type,
+                accelerator,
+                image,
+                gpus,
+            } => {
+                let attributes = [
+                    team(of),
+                    owner(whose),
+                    ("region", text(region)),
+                    ("instance_type", text(instance_type)),
+                    ("accelerator", text(accelerator)),
+                    ("image", text(image)),
+                    ("gpus", Value::new_long(i64::from(*gpus))),
+                ];
+                subject(uid(&self.instance, "it"), attributes, [])
+            }
+            Resource::Offer { region, instance_type, accelerator } => {
+                let attributes = [
+                    ("region", text(region)),
+                    ("instance_type", text(instance_type)),
+                    ("accelerator", text(accelerator)),
+                ];
+                subject(uid(&self.offer, "it"), attributes, [])
+            }
+            Resource::Image { name } => subject(uid(&self.image, "it"), [("image", text(name))], []),
+        }
+    }
+}
+
+/// What else is known. A fact that was not handed in is left out, so that a policy that needs it fails and the answer
+/// is no.
+pub(crate) fn context(principal: &Principal, in_scope: bool, facts: &Facts) -> Result<Context, Error> {
+    let mut pairs = vec![("in_scope".to_owned(), Value::new_bool(in_scope))];
+    if let Some(role) = facts.target_role {
+        pairs.push(("target_role".to_owned(), text(role.word())));
+    }
+    if let (Some(launch), Principal::Member(member)) = (&facts.launch, principal) {
+        let Launch { instances, gpus, used, hold, funds } = launch;
+        let count = |instances, gpus| {
+            record([("instances", Value::new_long(instances)), ("gpus", Value::new_long(gpus))])
+        };
+        let limits = &member.limits;
+        pairs.push(("want".to_owned(), count(i64::from(*instances), i64::from(*gpus))?));
+        let headroom = count(left(limits.instances, used.instances), left(limits.gpus, used.gpus))?;
+        pairs.push(("left".to_owned(), headroom));
+        pairs.push(("hold".to_owned(), Value::new_long(hold.as_micros())));
+        pairs.push(("funds".to_owned(), Value::new_long(funds.as_micros())));
+    }
+    Context::from_pairs(pairs).map_err(Error::value)
+}

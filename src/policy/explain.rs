@@ -1,0 +1,184 @@
+//! From the engine's answer to ours: which policies decided, and for a refusal every reason with its way out.
+
+use std::sync::Arc;
+
+use cedar_policy::{Decision as Verdict, Effect, Policy, PolicySet, Response};
+
+use super::{
+    Policies, Question,
+    advice::{Case, either},
+    decision::{Decision, Determining, Manner, Versions},
+    index::Entry,
+    request::{Facts, Launch, MemberPrincipal, Principal, Resource},
+};
+use crate::{error::Denial, model::quota::Limits, money::Credits};
+
+/// The `policy` of a denial that no policy spoke for.
+const NO_PERMIT: &str = "no-permit";
+
+impl Policies {
+    /// The answer before anything is known: no.
+    pub(super) fn undecided(&self, question: &Question<'_>) -> Decision {
+        let (manner, preset, member) = match question.principal {
+            Principal::Anonymous => (Manner::SignIn, None, None),
+            Principal::User { .. } => (Manner::Openly, None, None),
+            Principal::Member(member) => (Manner::Openly, Some(member.preset), Some(member.version)),
+        };
+        Decision {
+            allowed: false,
+            action: question.name.to_owned(),
+            kind: question.kind.to_owned(),
+            determining: Vec::new(),
+            denials: Vec::new(),
+            errors: Vec::new(),
+            forced: false,
+            manner,
+            versions: Versions { policies: self.digest().to_owned(), preset, member },
+        }
+    }
+
+    /// Fills in what the engine answered.
+    pub(super) fn explain(
+        &self,
+        decision: &mut Decision,
+        response: &Response,
+        question: &Question<'_>,
+        entry: &Entry,
+    ) {
+        decision.errors = response.diagnostics().errors().map(ToString::to_string).collect();
+        decision.allowed = response.decision() == Verdict::Allow;
+        let policies = speaking(response, &entry.set);
+        decision.determining = policies.iter().map(|policy| determining(policy)).collect();
+        if decision.allowed {
+            return;
+        }
+        let case = Case {
+            principal: question.principal,
+            resource: question.resource,
+            facts: question.facts,
+            asked: question.operation,
+        };
+        decision.denials = policies.iter().map(|policy| denial(policy, &case)).collect();
+        if policies.iter().any(|policy| policy.annotation("advice") == Some("foreign")) {
+            decision.manner = Manner::AsAbsent;
+        }
+        if decision.denials.is_empty() {
+            decision.denials.push(self.no_permit(question, entry));
+        }
+    }
+
+    /// Why no permit spoke: which roles it would speak for, and whether it would if the thing were one's own.
+    fn no_permit(&self, question: &Question<'_>, entry: &Entry) -> Denial {
+        let operation = question.operation;
+        let (advice, lifted_by) = match (question.principal, question.resource) {
+            (Principal::Member(member), _) => {
+                let only = if self.may_with_own(question, entry, member) {
+                    " only with what is your own"
+                } else {
+                    ""
+                };
+                let may = if only.is_empty() { "may not" } else { "may" };
+                let roles = self.roles_that_may(question, entry, member);
+                let lifted_by =
+                    if roles.is_empty() { "nobody".to_owned() } else { format!("team {}", either(&roles)) };
+                (format!("your role {} {may} do {operation}{only}", member.role), lifted_by)
+            }
+            (Principal::Anonymous, _) => ("sign in first".to_owned(), "yourself, signed in".to_owned()),
+            (_, Resource::Site) => {
+                (format!("only the operator of this site may do {operation}"), "operator".to_owned())
+            }
+            (Principal::User { .. }, _) => (
+                format!("{operation} is for the members of the team"),
+                "team owner or admin, by making you a member".to_owned(),
+            ),
+        };
+        Denial { policy: NO_PERMIT.to_owned(), advice, limit: None, lifted_by }
+    }
+
+    fn may_with_own(&self, question: &Question<'_>, entry: &Entry, member: &MemberPrincipal) -> bool {
+        self.would(question, entry, member, &question.resource.given_to(member.id))
+    }
+
+    fn roles_that_may(
+        &self,
+        question: &Question<'_>,
+        entry: &Entry,
+        member: &MemberPrincipal,
+    ) -> Vec<&'static str> {
+        let roles = member.preset.roles().iter().filter(|role| {
+            let other = MemberPrincipal { role: **role, ..member.clone() };
+            self.would(question, entry, &other, question.resource)
+        });
+        roles.map(|role| role.word()).collect()
+    }
+
+    /// Whether the role of `member` alone would do for `resource`, numbers and visibility left aside.
+    fn would(
+        &self,
+        question: &Question<'_>,
+        entry: &Entry,
+        member: &MemberPrincipal,
+        resource: &Resource,
+    ) -> bool {
+        let member = MemberPrincipal { limits: Limits::default(), ..member.clone() };
+        let free = |launch: Launch| Launch { hold: Credits::ZERO, funds: Credits::ZERO, ..launch };
+        let facts = Facts { launch: question.facts.launch.map(free), ..question.facts.clone() };
+        let principal = Principal::Member(Arc::new(member));
+        let asked = Question { principal: &principal, resource, facts: &facts, ..*question };
+        let response = self.evaluate(&asked, entry);
+        response.is_ok_and(|response| {
+            response.decision() == Verdict::Allow && response.diagnostics().errors().next().is_none()
+        })
+    }
+}
+
+/// The policies that decided, in the order of their ids.
+fn speaking<'a>(response: &Response, set: &'a PolicySet) -> Vec<&'a Policy> {
+    let mut policies: Vec<&Policy> =
+        response.diagnostics().reason().filter_map(|id| set.policy(id)).collect();
+    policies.sort_by(|a, b| a.id().cmp(b.id()));
+    policies
+}
+
+fn determining(policy: &Policy) -> Determining {
+    let id = policy.id().to_string();
+    Determining {
+        layer: id.split('/').next().unwrap_or_default().to_owned(),
+        id,
+        effect: match policy.effect() {
+            Effect::Permit => "permit",
+            Effect::Forbid => "forbid",
+        },
+        advice: policy.annotation("advice").map(str::to_owned),
+    }
+}
+
+fn denial(policy: &Policy, case: &Case<'_>) -> Denial {
+    let (advice, limit) =
+        case.sentence(policy.annotation("advice").unwrap_or("a rule of the team forbids this"));
+    let lifted_by = policy.annotation("lifted_by").unwrap_or("team owner or admin").to_owned();
+    Denial { policy: policy.id().to_string(), advice, limit, lifted_by }
+}
+
+/// The denial for an action that principals of this kind can never ask for.
+pub(super) fn not_for_such(question: &Question<'_>) -> Denial {
+    let operation = question.operation;
+    let (advice, lifted_by) = match question.principal {
+        Principal::Anonymous => ("sign in first".to_owned(), "yourself, signed in"),
+        Principal::User { .. } | Principal::Member(_) => (
+            format!("{operation} is done outside of teams, with a user account"),
+            "yourself, signed in with a user account that may do it",
+        ),
+    };
+    Denial { policy: NO_PERMIT.to_owned(), advice, limit: None, lifted_by: lifted_by.to_owned() }
+}
+
+/// The denial when a policy could not be evaluated: what cannot be checked is not allowed.
+pub(super) fn not_evaluated() -> Denial {
+    Denial {
+        policy: "plat/not-evaluated".to_owned(),
+        advice: "a rule could not be checked, so the answer is no; nothing was changed".to_owned(),
+        limit: None,
+        lifted_by: "operator".to_owned(),
+    }
+}

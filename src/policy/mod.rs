@@ -1,0 +1,252 @@
+//! Policy: may this principal do this action to this thing, knowing these facts? The only room that knows Cedar.
+//!
+//! [`Policies`] holds the shipped texts, ready to be asked; [`request`] says what is asked about, [`decision`] what is
+//! answered. Rules live in `policies/*.cedar`, their facts are read by the services, and the sentences of refusals are
+//! in [`advice`]. Nothing here waits, reads rows or parses Cedar text while deciding.
+
+mod advice;
+mod decision;
+mod entities;
+mod explain;
+mod index;
+mod matrix;
+mod request;
+mod shipped;
+mod text;
+
+use std::collections::{BTreeSet, HashMap};
+
+use cedar_policy::{Authorizer, Entities, Request, Response, Schema};
+use sha2::{Digest, Sha256};
+
+pub use self::{
+    decision::{Decision, Determining, Permit, Refusal, Versions},
+    matrix::{Reach, Row},
+    request::{Facts, Launch, MemberPrincipal, Principal, Resource},
+};
+use self::{
+    entities::Types,
+    index::{Entry, Index},
+};
+use crate::{
+    error,
+    model::{
+        action::{Action, Verb},
+        team::Preset,
+    },
+};
+
+/// Why policies cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A text is not what it should be.
+    #[error("policies/{path}: {why}")]
+    Text {
+        /// The text's path under `policies/`.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A policy breaks a rule of the house.
+    #[error("policy {id}: {why}")]
+    Policy {
+        /// The policy's id.
+        id: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Something could not be said in Cedar.
+    #[error("cannot be said in Cedar: {0}")]
+    Value(String),
+}
+
+impl Error {
+    fn value(error: impl std::fmt::Display) -> Self {
+        Self::Value(error.to_string())
+    }
+}
+
+impl From<Error> for error::Error {
+    fn from(error: Error) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// The shipped policies, ready to be asked.
+#[derive(Debug)]
+pub struct Policies {
+    types: Types,
+    authorizer: Authorizer,
+    anonymous: Index,
+    users: Index,
+    members: HashMap<Preset, Index>,
+    kinds: Vec<String>,
+    digest: String,
+}
+
+/// One question: who, what (a leaf action or a group), about which thing, knowing what.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    principal: &'a Principal,
+    name: &'a str,
+    kind: &'a str,
+    operation: &'a str,
+    resource: &'a Resource,
+    facts: &'a Facts,
+}
+
+impl Policies {
+    /// Reads the texts that come with the binary and prepares a set for every preset and action.
+    ///
+    /// # Errors
+    /// When a text is broken: a fault of the build, which the tests find.
+    pub fn shipped() -> Result<Self, Error> {
+        let schema = text::schema(&shipped::SCHEMA)?;
+        let actions = schema.action_entities().map_err(Error::value)?;
+        let types = Types::new()?;
+        let mut digest = Sha256::new();
+        digest.update(shipped::SCHEMA.text);
+        let mut platform = Vec::new();
+        for text in &shipped::PLATFORM {
+            digest.update(text.text);
+            platform.extend(text::policies(text)?);
+        }
+        let mut members = HashMap::new();
+        for preset in Preset::ALL {
+            let text = shipped::preset(*preset);
+            digest.update(text.text);
+            let mut policies = platform.clone();
+            policies.extend(text::policies(&text)?);
+            members.insert(*preset, Index::build(&policies, &schema, &actions, &types.member)?);
+        }
+        let mut digest = hex::encode(digest.finalize());
+        digest.truncate(16);
+        Ok(Self {
+            authorizer: Authorizer::new(),
+            anonymous: Index::build(&platform, &schema, &actions, &types.anonymous)?,
+            users: Index::build(&platform, &schema, &actions, &types.user)?,
+            members,
+            kinds: kinds(&schema),
+            digest,
+            types,
+        })
+    }
+
+    /// Whether `principal` may do `action` to `resource`, knowing `facts`.
+    pub fn decide(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resource: &Resource,
+        facts: &Facts,
+    ) -> Decision {
+        let (name, kind, operation) = (action.name(), action.kind(), action.operation());
+        self.answer(&Question { principal, name, kind, operation, resource, facts })
+    }
+
+    /// Whether `principal` may do what the group `<kind>:<verb>` stands for: for nouns that have no route yet, and for
+    /// the matrix. Only policies about whole groups speak, quotas and funds do not.
+    pub fn decide_group(
+        &self,
+        principal: &Principal,
+        kind: &str,
+        verb: Verb,
+        resource: &Resource,
+        facts: &Facts,
+    ) -> Decision {
+        let name = group(kind, verb);
+        self.answer(&Question { principal, name: &name, kind, operation: &name, resource, facts })
+    }
+
+    /// All kinds of nouns that policies know, sorted.
+    pub fn kinds(&self) -> &[String] {
+        &self.kinds
+    }
+
+    /// Digest of the schema and all policies, 16 hexadecimal digits.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Whether the word can be a scope of an API key: `view`, `use`, `write`, `<kind>:<verb>` or an operationId of a
+    /// team's noun.
+    pub fn is_scope(&self, word: &str) -> bool {
+        let team_wide = |name: &str| name == "view" || name == "use" || name == "write";
+        let index = self.members.get(&Preset::Glows);
+        let is_teams = |name: &str| {
+            index.and_then(|i| i.get(name)).is_some_and(|e| e.groups.iter().any(|g| team_wide(g)))
+        };
+        let of_operation = Action::ALL.iter().find(|action| action.operation() == word);
+        team_wide(word)
+            || word.contains(':') && is_teams(word)
+            || of_operation.is_some_and(|a| is_teams(a.name()))
+    }
+
+    fn index(&self, principal: &Principal) -> Option<&Index> {
+        match principal {
+            Principal::Anonymous => Some(&self.anonymous),
+            Principal::User { .. } => Some(&self.users),
+            Principal::Member(member) => self.members.get(&member.preset),
+        }
+    }
+
+    fn concerns(&self, principal: &Principal, kind: &str) -> bool {
+        self.index(principal).is_some_and(|index| index.get(&group(kind, Verb::View)).is_some())
+    }
+
+    fn answer(&self, question: &Question<'_>) -> Decision {
+        let mut decision = self.undecided(question);
+        let Some(entry) = self.index(question.principal).and_then(|index| index.get(question.name)) else {
+            decision.denials.push(explain::not_for_such(question));
+            return decision;
+        };
+        match self.evaluate(question, entry) {
+            Ok(response) => self.explain(&mut decision, &response, question, entry),
+            Err(error) => decision.errors.push(error.to_string()),
+        }
+        if !decision.errors.is_empty() {
+            decision.forced = decision.allowed || decision.denials.is_empty();
+            decision.allowed = false;
+            decision.denials.push(explain::not_evaluated());
+        }
+        decision
+    }
+
+    fn evaluate(&self, question: &Question<'_>, entry: &Entry) -> Result<Response, Error> {
+        let who = self.types.principal(question.principal)?;
+        let what = self.types.resource(question.resource)?;
+        let context = entities::context(question.principal, in_scope(question, entry), question.facts)?;
+        let request =
+            Request::new(who.uid, entry.action.clone(), what.uid, context, None).map_err(Error::value)?;
+        let entities = Entities::from_entities([who.entity, what.entity], None).map_err(Error::value)?;
+        Ok(self.authorizer.is_authorized(&request, &entry.set, &entities))
+    }
+}
+
+/// Whether the scopes of the API key that asks leave the action in; true for whoever asks without a key.
+fn in_scope(question: &Question<'_>, entry: &Entry) -> bool {
+    let scopes = match question.principal {
+        Principal::Member(member) => member.key_scopes.as_deref().unwrap_or_default(),
+        Principal::Anonymous | Principal::User { .. } => return true,
+    };
+    let names_it = |scope: &String| {
+        scope == question.operation || scope == question.name || entry.groups.binary_search(scope).is_ok()
+    };
+    scopes.is_empty() || scopes.iter().any(names_it)
+}
+
+fn group(kind: &str, verb: Verb) -> String {
+    let verb = match verb {
+        Verb::View => "view",
+        Verb::Use => "use",
+        Verb::Write => "write",
+    };
+    format!("{kind}:{verb}")
+}
+
+/// The kinds of nouns: whatever has a group.
+fn kinds(schema: &Schema) -> Vec<String> {
+    let names = schema.actions().filter_map(|action| action.id().unescaped().split_once(':'));
+    let kinds: BTreeSet<String> = names.map(|(kind, _)| kind.to_owned()).collect();
+    kinds.into_iter().collect()
+}

@@ -1,0 +1,175 @@
+//! What a decision is asked about, in our own words: who asks, about which thing, knowing which facts.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::{
+    ids::{MemberId, TeamId, UserId},
+    model::{
+        quota::{Limits, Usage},
+        team::{Preset, Role},
+    },
+    money::Credits,
+};
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Principal {
+    /// Nobody signed in.
+    Anonymous,
+    /// A platform user, outside of any team. Whoever has a membership in the team asks as [`Principal::Member`].
+    User {
+        /// The user.
+        id: UserId,
+        /// Whether the user runs the site.
+        operator: bool,
+        /// Whether the session may do nothing but set a new password.
+        reset_only: bool,
+    },
+    /// A member of a team, by session or by API key.
+    Member(Arc<MemberPrincipal>),
+}
+
+/// A member who asks, with everything that their permissions hang on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemberPrincipal {
+    /// The membership.
+    pub id: MemberId,
+    /// The team.
+    pub team: TeamId,
+    /// What the member is there.
+    pub role: Role,
+    /// The role rules that the team chose.
+    pub preset: Preset,
+    /// Whether the membership is in use: neither suspended nor removed.
+    pub active: bool,
+    /// Whether the session may do nothing but set a new password.
+    pub reset_only: bool,
+    /// The effective limits: the member's, else the team's.
+    pub limits: Limits,
+    /// The scopes of the API key that asks in the member's place, `None` for a session. No scopes at all means
+    /// everything that the member may do. A scope is an operationId, `<kind>:<verb>`, or `view`, `use`, `write`.
+    pub key_scopes: Option<Arc<[String]>>,
+    /// The version of the rows that this was read from, for the decision record.
+    pub version: i64,
+}
+
+/// What the question is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Resource {
+    /// The installation itself.
+    Site,
+    /// Something of a team. A list has an owner when the caller asks for their own part of it only.
+    Record {
+        /// The team.
+        team: TeamId,
+        /// Whose it is; `None` for what is the team's, or everybody's.
+        owner: Option<MemberId>,
+    },
+    /// A member's account in a team; for a new member, the account as it would be.
+    Member {
+        /// The team.
+        team: TeamId,
+        /// The member.
+        id: MemberId,
+        /// The role before the change.
+        role: Role,
+    },
+    /// An instance; for a launch or an estimate, the instance as it would be, owned by whoever asks.
+    Instance {
+        /// The team.
+        team: TeamId,
+        /// Who launched it.
+        owner: MemberId,
+        /// The region's name.
+        region: String,
+        /// The instance type's name.
+        instance_type: String,
+        /// The accelerator model, or [`crate::model::quota::NO_ACCELERATOR`].
+        accelerator: String,
+        /// The image's name.
+        image: String,
+        /// GPUs in the instance.
+        gpus: u32,
+    },
+    /// A product in the catalog.
+    Offer {
+        /// The region's name.
+        region: String,
+        /// The instance type's name.
+        instance_type: String,
+        /// The accelerator model, or [`crate::model::quota::NO_ACCELERATOR`].
+        accelerator: String,
+    },
+    /// An image in the catalog.
+    Image {
+        /// The image's name.
+        name: String,
+    },
+}
+
+impl Resource {
+    /// What belongs to the team and to no member of it.
+    pub const fn team(team: TeamId) -> Self {
+        Self::Record { team, owner: None }
+    }
+
+    /// What belongs to one member of the team.
+    pub const fn own(team: TeamId, owner: MemberId) -> Self {
+        Self::Record { team, owner: Some(owner) }
+    }
+
+    /// The same thing as if it were `member`'s.
+    pub(crate) fn given_to(&self, member: MemberId) -> Self {
+        let mut given = self.clone();
+        match &mut given {
+            Self::Record { owner, .. } => *owner = Some(member),
+            Self::Instance { owner, .. } => *owner = member,
+            Self::Member { id, .. } => *id = member,
+            Self::Site | Self::Offer { .. } | Self::Image { .. } => {}
+        }
+        given
+    }
+
+    /// The member that it belongs to.
+    pub(crate) const fn owner(&self) -> Option<MemberId> {
+        match self {
+            Self::Record { owner, .. } => *owner,
+            Self::Instance { owner, .. } => Some(*owner),
+            Self::Member { id, .. } => Some(*id),
+            Self::Site | Self::Offer { .. } | Self::Image { .. } => None,
+        }
+    }
+}
+
+/// What else a decision needs to know; read inside the transaction that acts on it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Facts {
+    /// For `CreateInstance`, which is refused without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launch: Option<Launch>,
+    /// For `CreateMember` and `UpdateMember`: the role that the change would give.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_role: Option<Role>,
+    /// The name of the resource's owner, for the sentence of a refusal; decides nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner_name: Option<String>,
+}
+
+/// The numbers of a launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Launch {
+    /// Instances wanted.
+    pub instances: u32,
+    /// GPUs wanted, over all of them.
+    pub gpus: u32,
+    /// What the member holds already.
+    pub used: Usage,
+    /// Money that the launch would hold.
+    pub hold: Credits,
+    /// Money that can be spent: the wallet's or the pool's balance without what is held already.
+    pub funds: Credits,
+}
