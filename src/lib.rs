@@ -5,9 +5,11 @@
 //! (`model`, `ledger`, and the small files here) is pure. `docs/architecture.md` has the map, `tests/tidy.rs` the rules.
 
 pub mod chance;
+pub mod digest;
 pub mod error;
 pub mod ids;
 pub mod model;
 pub mod money;
 pub mod op;
+pub mod plugins;
 pub mod time;
