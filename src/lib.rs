@@ -7,11 +7,13 @@
 pub mod chance;
 pub mod cli;
 pub mod config;
+pub mod digest;
 pub mod error;
 pub mod ids;
 pub mod model;
 pub mod money;
 pub mod op;
+pub mod plugins;
 pub mod policy;
 pub mod telemetry;
 pub mod time;

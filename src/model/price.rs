@@ -58,10 +58,23 @@ pub struct UsageRecord {
     pub to: Timestamp,
 }
 
+/// Use that is planned and has not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedUse {
+    /// Index into [`RateContext::skus`].
+    pub sku: u32,
+    /// Index into [`RateContext::members`].
+    pub member: u32,
+    /// Units.
+    pub quantity: u32,
+    /// When it is expected to begin.
+    pub start: Timestamp,
+}
+
 /// A line that a plugin charges for one record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChargeLine {
-    /// Index of the record in its batch.
+    /// Index of the record in the list that was rated.
     pub record: u32,
     /// Stable key of the line, `[a-z0-9-]{1,64}`.
     pub line: String,
