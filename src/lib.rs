@@ -5,6 +5,7 @@
 //! (`model`, `ledger`, and the small files here) is pure. `docs/architecture.md` has the map, `tests/tidy.rs` the rules.
 
 pub mod chance;
+pub mod docker;
 pub mod error;
 pub mod ids;
 pub mod model;

@@ -8,4 +8,5 @@ pub mod instance;
 pub mod placement;
 pub mod price;
 pub mod quota;
+pub mod subnet;
 pub mod team;
