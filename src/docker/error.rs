@@ -106,6 +106,17 @@ impl Error {
         Self::new(trouble, sentence)
     }
 
+    /// The same failure of a fetch: what the table does not know came from the registry, which the engine only quotes.
+    #[must_use]
+    pub(super) fn of_registry(mut self) -> Self {
+        match self.trouble {
+            Trouble::Refused => self.trouble = Trouble::Registry,
+            Trouble::Missing => self.trouble = Trouble::ImageMissing,
+            _ => {}
+        }
+        self
+    }
+
     /// Whether the host may be well and only this call got lost: what it did is unknown.
     pub fn is_unreachable(&self) -> bool {
         self.trouble == Trouble::Unreachable

@@ -3,17 +3,27 @@
 //! [`Backend`] is all that the rest of the house knows of a host. `engine` drives a Docker engine, `simulated`
 //! pretends. Nothing here decides what should run, and nothing here talks to the database.
 
+mod engine;
 mod error;
+mod probe;
+mod reading;
+mod recipe;
+mod simulated;
+mod surroundings;
+mod transport;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 pub use error::{Error, Trouble};
+pub use simulated::Simulated;
 
 use crate::{
     ids::{HostId, InstallationId, TeamId},
     model::{
-        host::{Attach, Probe, Stats},
+        host::{Attach, Endpoint, Probe, Stats, TlsDocuments},
         instance::{Detail, Launch, Seen},
         subnet::SubnetPool,
     },
@@ -116,4 +126,21 @@ pub trait Backend: Send + Sync {
     /// A stream that says "look again" whenever something happened to a container of `installation`. It never says
     /// what; it may end or miss things, so a timer has to stand beside it.
     async fn wakes(&self, installation: InstallationId) -> Result<BoxStream<'static, ()>>;
+}
+
+/// The engine at `endpoint`; `tls` are the documents that a `tcp` endpoint needs. Nothing is sent yet: whether the host
+/// answers shows at the first call. A simulated host is opened by [`Simulated::open`] instead.
+pub fn connect(endpoint: &Endpoint, tls: Option<&TlsDocuments>) -> Result<Arc<dyn Backend>> {
+    match (endpoint, tls) {
+        (Endpoint::Unix(socket), _) => Ok(Arc::new(engine::Engine::unix(socket)?)),
+        (Endpoint::Tcp { authority }, Some(documents)) => {
+            Ok(Arc::new(engine::Engine::tcp(authority, documents)?))
+        }
+        (Endpoint::Tcp { .. }, None) => {
+            Err(Error::new(Trouble::Endpoint, "a tcp endpoint needs ca_pem, cert_pem and key_pem"))
+        }
+        (Endpoint::Simulated, _) => {
+            Err(Error::new(Trouble::Endpoint, "a simulated host has no engine to connect to"))
+        }
+    }
 }
