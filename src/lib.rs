@@ -8,6 +8,7 @@ pub mod chance;
 pub mod cli;
 pub mod config;
 pub mod digest;
+pub mod docker;
 pub mod error;
 pub mod ids;
 pub mod model;

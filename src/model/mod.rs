@@ -9,4 +9,5 @@ pub mod page;
 pub mod placement;
 pub mod price;
 pub mod quota;
+pub mod subnet;
 pub mod team;

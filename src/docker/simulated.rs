@@ -1,0 +1,299 @@
+//! A host that is none: it keeps a list of pretended containers in a file, so that everything but the container can
+//! be tried on a laptop, and so that a restarted server finds what it left.
+//!
+//! A pretended container runs from its start until it is stopped or removed, whatever happens to the server. It has
+//! no network, no output and no use; its ports lead nowhere. Its accelerators begin with `SIM-`.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use super::{AcceleratorCheck, Backend, Ensured, Error, How, Result, Trouble};
+use crate::{
+    ids::{HostId, InstallationId, InstanceId, TeamId},
+    model::{
+        host::{AcceleratorFacts, Attach, HostFacts, Probe, Stats},
+        instance::{Detail, Launch, Phase, PublishedPort, Seen},
+        subnet::SubnetPool,
+    },
+    time::{Clock, Span, Timestamp},
+};
+
+/// Pretended size of the host.
+const CORES: u32 = 64;
+const MEMORY_BYTES: u64 = 512 << 30;
+/// Pretended memory of one accelerator.
+const ACCELERATOR_MIB: u32 = 81_920;
+/// The first pretended host port.
+const FIRST_PORT: u16 = 40_000;
+
+/// A pretended host.
+pub struct Simulated {
+    file: PathBuf,
+    accelerators: Vec<String>,
+    clock: Arc<dyn Clock>,
+    kept: Mutex<Kept>,
+}
+
+/// What the file holds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Kept {
+    claimed_by: Option<(HostId, InstallationId)>,
+    containers: BTreeMap<String, Container>,
+    volumes: BTreeMap<String, InstallationId>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Container {
+    installation: InstallationId,
+    instance: InstanceId,
+    generation: u32,
+    spec_digest: String,
+    accelerators: Vec<String>,
+    memory_bytes: u64,
+    ports: Vec<PublishedPort>,
+    started_at: Timestamp,
+    finished_at: Option<Timestamp>,
+}
+
+impl Simulated {
+    /// The pretended host that `file` describes, an empty one if there is no such file. `host` names its
+    /// `accelerators` pieces of hardware, so that no two hosts have the same.
+    pub async fn open(file: &Path, host: HostId, accelerators: u32, clock: Arc<dyn Clock>) -> Result<Self> {
+        let kept = match tokio::fs::read(file).await {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| broken(file, &error))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Kept::default(),
+            Err(error) => return Err(broken(file, &error)),
+        };
+        let id = host.to_string();
+        let tail = id.get(id.len().saturating_sub(12)..).unwrap_or_default();
+        let accelerators = (0..accelerators).map(|number| format!("SIM-{tail}-{number}")).collect();
+        Ok(Self { file: file.to_owned(), accelerators, clock, kept: Mutex::new(kept) })
+    }
+
+    /// Applies `change` and writes the file anew; a change that failed is forgotten.
+    async fn change<T>(&self, change: impl FnOnce(&mut Kept) -> Result<T> + Send) -> Result<T> {
+        let mut kept = self.kept.lock().await;
+        let mut next = kept.clone();
+        let answer = change(&mut next)?;
+        let text = serde_json::to_vec_pretty(&next).map_err(|error| broken(&self.file, &error))?;
+        let beside = self.file.with_extension("new");
+        tokio::fs::write(&beside, text).await.map_err(|error| broken(&beside, &error))?;
+        tokio::fs::rename(&beside, &self.file).await.map_err(|error| broken(&self.file, &error))?;
+        *kept = next;
+        Ok(answer)
+    }
+}
+
+impl Kept {
+    fn free_ports(&self, wanted: &[u16]) -> Vec<PublishedPort> {
+        let taken: Vec<u16> =
+            self.containers.values().flat_map(|one| &one.ports).map(|port| port.host).collect();
+        let free = (FIRST_PORT..=u16::MAX).filter(|port| !taken.contains(port));
+        wanted.iter().zip(free).map(|(&container, host)| PublishedPort { container, host }).collect()
+    }
+}
+
+impl Container {
+    fn phase(&self) -> Phase {
+        if self.finished_at.is_some() { Phase::Exited } else { Phase::Running }
+    }
+}
+
+fn broken(file: &Path, why: &dyn std::fmt::Display) -> Error {
+    Error::new(Trouble::Refused, format!("the simulated host's file {}: {why}", file.display()))
+}
+
+fn foreign(what: &str) -> Error {
+    Error::new(Trouble::Foreign, format!("{what} belongs to another registration"))
+}
+
+fn no_container(id: &str) -> Error {
+    Error::new(Trouble::Missing, format!("there is no simulated container {id}"))
+}
+
+#[async_trait]
+impl Backend for Simulated {
+    async fn probe(&self, _probe_image: &str, clock: &dyn Clock) -> Result<Probe> {
+        let accelerators = self.accelerators.iter().map(|uuid| AcceleratorFacts {
+            uuid: uuid.clone(),
+            model: "Simulated accelerator".to_owned(),
+            memory_mib: ACCELERATOR_MIB,
+            driver: "none".to_owned(),
+        });
+        let none = self.accelerators.is_empty();
+        let facts = HostFacts {
+            engine_version: "simulated".to_owned(),
+            api_version: "simulated".to_owned(),
+            cpu_millis: CORES * 1000,
+            memory_bytes: MEMORY_BYTES,
+            attach: if none { Attach::None } else { Attach::Runtime },
+            no_accelerators_because: none.then(|| "the simulated host was made without any".to_owned()),
+            live_restore: true,
+            warnings: vec!["simulated: nothing runs here".to_owned()],
+            clock_offset_micros: 0,
+            probed_at: clock.now(),
+        };
+        Ok(Probe { facts, accelerators: accelerators.collect() })
+    }
+
+    async fn mark(&self, host: HostId, installation: InstallationId) -> Result<()> {
+        self.change(|kept| {
+            match *kept.claimed_by.get_or_insert((host, installation)) == (host, installation) {
+                true => Ok(()),
+                false => Err(foreign("the simulated host")),
+            }
+        })
+        .await
+    }
+
+    async fn image_present(&self, _reference: &str) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn image_pull(&self, _reference: &str) -> Result<()> {
+        Ok(())
+    }
+
+    async fn ensure(
+        &self,
+        launch: &Launch,
+        installation: InstallationId,
+        _attach: Attach,
+    ) -> Result<Ensured> {
+        let id = launch.container_name();
+        self.change(|kept| {
+            if let Some(found) = kept.containers.get(&id) {
+                let same = found.installation == installation && found.spec_digest == launch.spec_digest;
+                let adopted = Ensured { id: id.clone(), how: How::Adopted };
+                let other = || Error::new(Trouble::NameConflict, format!("{id} was made otherwise"));
+                return same.then_some(adopted).ok_or_else(other);
+            }
+            if let Some(mount) = launch.spec.mounts.iter().find(|one| !kept.volumes.contains_key(&one.volume))
+            {
+                return Err(Error::new(Trouble::Missing, format!("there is no volume {}", mount.volume)));
+            }
+            let container = Container {
+                installation,
+                instance: launch.instance,
+                generation: launch.generation,
+                spec_digest: launch.spec_digest.clone(),
+                accelerators: launch.accelerators.clone(),
+                memory_bytes: launch.spec.memory_bytes,
+                ports: kept.free_ports(&launch.spec.ports),
+                started_at: self.clock.now(),
+                finished_at: None,
+            };
+            kept.containers.insert(id.clone(), container);
+            Ok(Ensured { id: id.clone(), how: How::Created })
+        })
+        .await
+    }
+
+    async fn list(&self, installation: InstallationId) -> Result<Vec<Seen>> {
+        let kept = self.kept.lock().await;
+        let ours = kept.containers.iter().filter(|(_, one)| one.installation == installation);
+        Ok(ours
+            .map(|(id, one)| Seen {
+                id: id.clone(),
+                instance: one.instance,
+                generation: one.generation,
+                phase: one.phase(),
+            })
+            .collect())
+    }
+
+    async fn detail(&self, id_or_name: &str) -> Result<Option<Detail>> {
+        let kept = self.kept.lock().await;
+        Ok(kept.containers.get(id_or_name).map(|one| Detail {
+            id: id_or_name.to_owned(),
+            phase: one.phase(),
+            started_at: Some(one.started_at),
+            finished_at: one.finished_at,
+            exit_code: one.finished_at.map(|_| 0),
+            out_of_memory: false,
+            ports: if one.finished_at.is_some() { Vec::new() } else { one.ports.clone() },
+        }))
+    }
+
+    async fn stop(&self, id: &str, _grace: Span) -> Result<()> {
+        let now = self.clock.now();
+        self.change(|kept| {
+            if let Some(found) = kept.containers.get_mut(id) {
+                found.finished_at.get_or_insert(now);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove(&self, id: &str, installation: InstallationId) -> Result<()> {
+        self.change(|kept| match kept.containers.get(id) {
+            Some(found) if found.installation != installation => Err(foreign(id)),
+            _ => {
+                kept.containers.remove(id);
+                Ok(())
+            }
+        })
+        .await
+    }
+
+    async fn volume_ensure(
+        &self,
+        name: &str,
+        installation: InstallationId,
+        _labels: &[(String, String)],
+    ) -> Result<()> {
+        self.change(|kept| {
+            let owner = *kept.volumes.entry(name.to_owned()).or_insert(installation);
+            if owner == installation { Ok(()) } else { Err(foreign(name)) }
+        })
+        .await
+    }
+
+    async fn network_ensure(&self, _team: TeamId, _of: InstallationId, _pool: SubnetPool) -> Result<()> {
+        Ok(())
+    }
+
+    async fn logs(&self, id: &str, _tail: u32) -> Result<String> {
+        let kept = self.kept.lock().await;
+        let found = kept.containers.contains_key(id);
+        found.then(|| "simulated: nothing runs here\n".to_owned()).ok_or_else(|| no_container(id))
+    }
+
+    async fn stats(&self, id: &str) -> Result<Stats> {
+        let kept = self.kept.lock().await;
+        let running = kept.containers.get(id).filter(|one| one.finished_at.is_none());
+        let found = running.ok_or_else(|| no_container(id))?;
+        Ok(Stats {
+            read_at: self.clock.now(),
+            cpu_nanos: 0,
+            cpu_millis: None,
+            memory_bytes: 0,
+            memory_limit_bytes: found.memory_bytes,
+            network_received_bytes: 0,
+            network_sent_bytes: 0,
+            pids: 0,
+        })
+    }
+
+    async fn verify_accelerators(&self, id: &str, uuids: &[String]) -> Result<AcceleratorCheck> {
+        let kept = self.kept.lock().await;
+        let found = kept.containers.get(id).ok_or_else(|| no_container(id))?;
+        Ok(match found.accelerators == uuids {
+            true => AcceleratorCheck::Confirmed,
+            false => AcceleratorCheck::Differ(found.accelerators.clone()),
+        })
+    }
+
+    async fn wakes(&self, _installation: InstallationId) -> Result<BoxStream<'static, ()>> {
+        Ok(stream::pending().boxed())
+    }
+}
