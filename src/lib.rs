@@ -7,6 +7,7 @@
 pub mod chance;
 pub mod error;
 pub mod ids;
+pub mod ledger;
 pub mod model;
 pub mod money;
 pub mod op;
