@@ -346,7 +346,7 @@ CREATE TABLE segments (
     UNIQUE (instance, kind, number)
 ) STRICT;
 CREATE UNIQUE INDEX segments_one_open ON segments (instance, kind) WHERE end_at IS NULL;
-CREATE INDEX segments_unsettled ON segments (id) WHERE settled = 0;
+CREATE INDEX segments_unsettled ON segments (id) WHERE NOT settled;
 
 CREATE TABLE charges (
     segment          TEXT NOT NULL REFERENCES segments (id),

@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn each_warning_is_due_once_and_a_late_look_gives_the_lowest() {
-        let at = |minutes, warned| warning_due(Span::from_seconds(minutes * 60), RUNWAY, warned);
+        let at = |minutes: i64, warned| warning_due(Span::from_seconds(minutes * 60), RUNWAY, warned);
         assert_eq!(at(61, 0), None);
         assert_eq!(at(60, 0), Some(100));
         assert_eq!(at(45, 100), None);
