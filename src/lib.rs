@@ -11,6 +11,7 @@ pub mod digest;
 pub mod docker;
 pub mod error;
 pub mod ids;
+pub mod ledger;
 pub mod model;
 pub mod money;
 pub mod op;

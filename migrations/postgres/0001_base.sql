@@ -251,7 +251,8 @@ CREATE UNIQUE INDEX drives_personal ON drives (team, member, host) WHERE member 
 
 -- The books -----------------------------------------------------------------------------------------------------
 
--- member '' for the accounts of the team itself. The four counters move only in the transaction that writes entries.
+-- member '' for the accounts of the team itself. The four counters move only in the transaction that writes entries;
+-- moves counts those transactions and numbers their entries, so that every earlier balance can be told.
 CREATE TABLE accounts (
     id              TEXT PRIMARY KEY,
     team            TEXT NOT NULL REFERENCES teams (id),
@@ -261,6 +262,7 @@ CREATE TABLE accounts (
     credits_posted  BIGINT NOT NULL CHECK (credits_posted >= 0),
     debits_pending  BIGINT NOT NULL CHECK (debits_pending >= 0),
     credits_pending BIGINT NOT NULL CHECK (credits_pending >= 0),
+    moves           BIGINT NOT NULL CHECK (moves >= 0),
     floor           BIGINT,
     created_at      BIGINT NOT NULL,
     UNIQUE (team, member, kind),
@@ -288,12 +290,13 @@ CREATE TABLE entries (
     transaction_id TEXT NOT NULL REFERENCES transactions (id),
     line           BIGINT NOT NULL,
     account        TEXT NOT NULL REFERENCES accounts (id),
+    account_move   BIGINT NOT NULL CHECK (account_move > 0),
     direction      TEXT NOT NULL CHECK (direction IN ('debit', 'credit')),
     phase          TEXT NOT NULL CHECK (phase IN ('pending', 'released', 'posted')),
     amount         BIGINT NOT NULL CHECK (amount > 0),
     PRIMARY KEY (transaction_id, line)
 );
-CREATE INDEX entries_by_account ON entries (account, transaction_id);
+CREATE INDEX entries_by_account ON entries (account, account_move);
 
 CREATE FUNCTION ledger_is_append_only() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'the ledger is append only'; END $$;

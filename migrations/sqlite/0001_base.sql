@@ -251,7 +251,8 @@ CREATE UNIQUE INDEX drives_personal ON drives (team, member, host) WHERE member 
 
 -- The books -----------------------------------------------------------------------------------------------------
 
--- member '' for the accounts of the team itself. The four counters move only in the transaction that writes entries.
+-- member '' for the accounts of the team itself. The four counters move only in the transaction that writes entries;
+-- moves counts those transactions and numbers their entries, so that every earlier balance can be told.
 CREATE TABLE accounts (
     id              TEXT PRIMARY KEY,
     team            TEXT NOT NULL REFERENCES teams (id),
@@ -261,6 +262,7 @@ CREATE TABLE accounts (
     credits_posted  INTEGER NOT NULL CHECK (credits_posted >= 0),
     debits_pending  INTEGER NOT NULL CHECK (debits_pending >= 0),
     credits_pending INTEGER NOT NULL CHECK (credits_pending >= 0),
+    moves           INTEGER NOT NULL CHECK (moves >= 0),
     floor           INTEGER,
     created_at      INTEGER NOT NULL,
     UNIQUE (team, member, kind),
@@ -288,12 +290,13 @@ CREATE TABLE entries (
     transaction_id TEXT NOT NULL REFERENCES transactions (id),
     line           INTEGER NOT NULL,
     account        TEXT NOT NULL REFERENCES accounts (id),
+    account_move   INTEGER NOT NULL CHECK (account_move > 0),
     direction      TEXT NOT NULL CHECK (direction IN ('debit', 'credit')),
     phase          TEXT NOT NULL CHECK (phase IN ('pending', 'released', 'posted')),
     amount         INTEGER NOT NULL CHECK (amount > 0),
     PRIMARY KEY (transaction_id, line)
 ) STRICT;
-CREATE INDEX entries_by_account ON entries (account, transaction_id);
+CREATE INDEX entries_by_account ON entries (account, account_move);
 
 CREATE TRIGGER transactions_keep BEFORE UPDATE ON transactions
 BEGIN SELECT RAISE(ABORT, 'the ledger is append only'); END;
@@ -343,7 +346,7 @@ CREATE TABLE segments (
     UNIQUE (instance, kind, number)
 ) STRICT;
 CREATE UNIQUE INDEX segments_one_open ON segments (instance, kind) WHERE end_at IS NULL;
-CREATE INDEX segments_unsettled ON segments (id) WHERE settled = 0;
+CREATE INDEX segments_unsettled ON segments (id) WHERE NOT settled;
 
 CREATE TABLE charges (
     segment          TEXT NOT NULL REFERENCES segments (id),

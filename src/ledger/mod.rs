@@ -1,0 +1,12 @@
+//! The books, pure: accounts, postings that cannot be unbalanced, holds, metered intervals, rating, and what `verify`
+//! checks. No clock, no I/O; `store/ledger.rs` writes what is built here.
+//!
+//! Money is never set, only moved: a balance is the sum of its entries, and an entry is half of a transfer.
+
+pub mod account;
+pub mod hold;
+pub mod interval;
+pub mod posting;
+pub mod rating;
+pub mod top_up;
+pub mod verify;
