@@ -10,4 +10,5 @@ pub mod ids;
 pub mod model;
 pub mod money;
 pub mod op;
+pub mod store;
 pub mod time;
