@@ -7,7 +7,7 @@ use sqlx::{Decode, Encode, Postgres, Sqlite, Type, error::BoxDynError};
 
 use crate::{
     ids::*,
-    model::{host::*, instance::*, team::*},
+    model::{host::*, instance::*, quota::Limits, team::*},
     money::{Credits, NanoCredits},
     time::Timestamp,
 };
@@ -138,6 +138,26 @@ macro_rules! as_integer {
 }
 
 as_integer! { i32 u8 u16 u32 u64 usize }
+
+macro_rules! as_document {
+    ($($name:ty)*) => {$(
+        impl Arg for $name {
+            type Stored = String;
+            fn stored(self) -> Result<String, BoxDynError> {
+                Json(self).stored()
+            }
+        }
+
+        impl Column for $name {
+            type Stored = String;
+            fn from_stored(stored: String) -> Result<Self, BoxDynError> {
+                Json::from_stored(stored).map(|Json(document)| document)
+            }
+        }
+    )*};
+}
+
+as_document! { Limits }
 
 macro_rules! as_count {
     ($($name:ident: $read:ident $write:ident,)*) => {$(

@@ -11,9 +11,13 @@
 mod convert;
 mod db;
 mod error;
+pub mod identity;
 mod migrate;
 mod query;
+pub mod record;
+pub mod sessions;
 mod tx;
+mod usage;
 mod writer;
 
 pub use convert::{Arg, Column, Json, Stored};
