@@ -17,5 +17,6 @@ pub mod money;
 pub mod op;
 pub mod plugins;
 pub mod policy;
+pub mod store;
 pub mod telemetry;
 pub mod time;

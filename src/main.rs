@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! The binary: everything it does is behind `muster::cli`.
 
 /// Under many small requests this allocator costs less processor time than the system's.
@@ -7,3 +8,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> std::process::ExitCode {
     muster::cli::run()
 }
+=======
+//! The muster program.
+
+fn main() {}
+>>>>>>> store
