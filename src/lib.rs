@@ -11,4 +11,5 @@ pub mod ledger;
 pub mod model;
 pub mod money;
 pub mod op;
+pub mod store;
 pub mod time;

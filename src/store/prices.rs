@@ -4,7 +4,7 @@
 use super::{
     convert::Blank,
     error::Result,
-    query::{Record, Row},
+    query::{Record, Row, record},
     tx::{Conn, Tx},
 };
 use crate::{
@@ -40,7 +40,7 @@ const PRICE_VERSION_ACTIVE: &str = "
 const PRICE_VERSIONS_OF_TEAM: &str = "
     SELECT * FROM price_versions WHERE team = $1 AND number < $2 ORDER BY number DESC LIMIT $3";
 
-super::record! {
+record! {
     /// A Wasm component.
     pub struct Component {
         /// Its digest, in hexadecimal: its name.

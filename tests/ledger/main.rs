@@ -1,0 +1,12 @@
+//! The books on SQLite and on Postgres: what the model says, what many hands do at once, and what `verify` sees.
+
+#[path = "../support/postgres.rs"]
+mod postgres;
+
+mod commands;
+mod desk;
+mod hands;
+mod lists;
+mod model;
+mod tamper;
+mod world;
