@@ -1,0 +1,209 @@
+//! Which Rust types go into columns and come out of them: everything is an integer, a text, a flag or bytes.
+//!
+//! The ground does not know sqlx, so its types are stored through [`Arg`] and [`Column`] as one of the few types that
+//! both databases have.
+
+use sqlx::{Decode, Encode, Postgres, Sqlite, Type, error::BoxDynError};
+
+use crate::{
+    ids::*,
+    model::{host::*, instance::*, team::*},
+    money::{Credits, NanoCredits},
+    time::Timestamp,
+};
+
+/// A type that both databases store as it is.
+pub trait Stored:
+    for<'q> Encode<'q, Sqlite> + for<'q> Encode<'q, Postgres> + Type<Sqlite> + Type<Postgres> + Send
+{
+}
+
+impl<T> Stored for T where
+    T: for<'q> Encode<'q, Sqlite> + for<'q> Encode<'q, Postgres> + Type<Sqlite> + Type<Postgres> + Send
+{
+}
+
+/// A value that can be bound to a placeholder.
+pub trait Arg {
+    /// What is stored.
+    type Stored: Stored;
+    /// The value as it is stored, or why it cannot be.
+    fn stored(self) -> Result<Self::Stored, BoxDynError>;
+}
+
+/// A value that can be read from a column.
+pub trait Column: Sized {
+    /// What is stored.
+    type Stored: for<'r> Decode<'r, Sqlite> + for<'r> Decode<'r, Postgres> + Type<Sqlite> + Type<Postgres>;
+    /// The value behind what is stored, or why it is none.
+    fn from_stored(stored: Self::Stored) -> Result<Self, BoxDynError>;
+}
+
+/// A document: stored as JSON text, opaque to SQL.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Json<T>(pub T);
+
+impl<T: Arg> Arg for Option<T>
+where
+    Option<T::Stored>: Stored,
+{
+    type Stored = Option<T::Stored>;
+    fn stored(self) -> Result<Self::Stored, BoxDynError> {
+        self.map(Arg::stored).transpose()
+    }
+}
+
+impl<T: Column> Column for Option<T>
+where
+    Option<T::Stored>:
+        for<'r> Decode<'r, Sqlite> + for<'r> Decode<'r, Postgres> + Type<Sqlite> + Type<Postgres>,
+{
+    type Stored = Option<T::Stored>;
+    fn from_stored(stored: Self::Stored) -> Result<Self, BoxDynError> {
+        stored.map(T::from_stored).transpose()
+    }
+}
+
+impl<T: Arg + Clone> Arg for &T {
+    type Stored = T::Stored;
+    fn stored(self) -> Result<Self::Stored, BoxDynError> {
+        self.clone().stored()
+    }
+}
+
+impl<'a> Arg for &'a str {
+    type Stored = &'a str;
+    fn stored(self) -> Result<&'a str, BoxDynError> {
+        Ok(self)
+    }
+}
+
+impl<'a> Arg for &'a [u8] {
+    type Stored = &'a [u8];
+    fn stored(self) -> Result<&'a [u8], BoxDynError> {
+        Ok(self)
+    }
+}
+
+impl<T: serde::Serialize> Arg for Json<T> {
+    type Stored = String;
+    fn stored(self) -> Result<String, BoxDynError> {
+        Ok(serde_json::to_string(&self.0)?)
+    }
+}
+
+impl<T: serde::de::DeserializeOwned> Column for Json<T> {
+    type Stored = String;
+    fn from_stored(stored: String) -> Result<Self, BoxDynError> {
+        Ok(Json(serde_json::from_str(&stored)?))
+    }
+}
+
+macro_rules! as_it_is {
+    ($($name:ty)*) => {$(
+        impl Arg for $name {
+            type Stored = $name;
+            fn stored(self) -> Result<$name, BoxDynError> {
+                Ok(self)
+            }
+        }
+
+        impl Column for $name {
+            type Stored = $name;
+            fn from_stored(stored: $name) -> Result<Self, BoxDynError> {
+                Ok(stored)
+            }
+        }
+    )*};
+}
+
+as_it_is! { i64 bool String Vec<u8> }
+
+macro_rules! as_integer {
+    ($($name:ty)*) => {$(
+        impl Arg for $name {
+            type Stored = i64;
+            fn stored(self) -> Result<i64, BoxDynError> {
+                Ok(i64::try_from(self)?)
+            }
+        }
+
+        impl Column for $name {
+            type Stored = i64;
+            fn from_stored(stored: i64) -> Result<Self, BoxDynError> {
+                Ok(<$name>::try_from(stored)?)
+            }
+        }
+    )*};
+}
+
+as_integer! { i32 u8 u16 u32 u64 usize }
+
+macro_rules! as_count {
+    ($($name:ident: $read:ident $write:ident,)*) => {$(
+        impl Arg for $name {
+            type Stored = i64;
+            fn stored(self) -> Result<i64, BoxDynError> {
+                Ok(self.$write())
+            }
+        }
+
+        impl Column for $name {
+            type Stored = i64;
+            fn from_stored(stored: i64) -> Result<Self, BoxDynError> {
+                Ok($name::$read(stored))
+            }
+        }
+    )*};
+}
+
+as_count! {
+    Credits: from_micros as_micros,
+    NanoCredits: from_nanos as_nanos,
+    Timestamp: from_micros as_micros,
+}
+
+macro_rules! as_text {
+    ($($name:ident)*) => {$(
+        impl Arg for $name {
+            type Stored = String;
+            fn stored(self) -> Result<String, BoxDynError> {
+                Ok(self.to_string())
+            }
+        }
+
+        impl Column for $name {
+            type Stored = String;
+            fn from_stored(stored: String) -> Result<Self, BoxDynError> {
+                Ok(stored.parse()?)
+            }
+        }
+    )*};
+}
+
+as_text! {
+    InstallationId UserId TeamId MemberId SessionId ApiKeyId HostId ProductId ImageId InstanceId DriveId AccountId
+    TransactionId HoldId SegmentId TopUpId PluginId PriceVersionId DecisionId AuditId OutboxId RequestId
+}
+
+macro_rules! as_word {
+    ($($name:ident)*) => {$(
+        impl Arg for $name {
+            type Stored = &'static str;
+            fn stored(self) -> Result<&'static str, BoxDynError> {
+                Ok(self.word())
+            }
+        }
+
+        impl Column for $name {
+            type Stored = String;
+            fn from_stored(stored: String) -> Result<Self, BoxDynError> {
+                Ok(stored.parse()?)
+            }
+        }
+    )*};
+}
+
+as_word! {
+    Preset Role MemberState Spending HostKind AdminState Reach Attach Desired State Reason
+}

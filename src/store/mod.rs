@@ -1,0 +1,24 @@
+//! The store: the only room that knows sqlx, and that there are two databases.
+//!
+//! [`Db`] opens transactions; a [`Tx`] writes and reads, a [`Read`] only reads. Both are a [`Conn`] underneath, so a
+//! function that reads is written once, `impl Conn`, and one that writes `impl Tx`. Nothing decides here.
+//!
+//! The convention for SQL. A statement is `const NAME: &str = "…";` at module level, with `$1` placeholders and the
+//! columns named as the fields of the row struct. The few that differ come as a pair `NAME_SQLITE` and
+//! `NAME_POSTGRES` for [`Conn::query_by`]. `tests/store` finds the constants by this shape and prepares each of them
+//! on both databases. Sums are `CAST(SUM(x) AS BIGINT)`, since Postgres would answer with a NUMERIC.
+
+mod convert;
+mod db;
+mod error;
+mod migrate;
+mod query;
+mod tx;
+mod writer;
+
+pub use convert::{Arg, Column, Json, Stored};
+pub use db::{Db, Dialect};
+pub use error::{Error, Result};
+pub use migrate::SCHEMA_NUMBER;
+pub use query::{Query, Record, Row};
+pub use tx::{Conn, Read, Tx};
