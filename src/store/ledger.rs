@@ -109,7 +109,8 @@ impl Tx {
     /// [`Error::Unique`] when the team or member has one of this kind.
     pub async fn account_insert(&mut self, account: &Account) -> Result<()> {
         let insert = self.query(ACCOUNT_INSERT);
-        let insert = insert.bind(account.id).bind(account.team).bind(Blank(account.member)).bind(account.kind);
+        let insert =
+            insert.bind(account.id).bind(account.team).bind(Blank(account.member)).bind(account.kind);
         insert.bind(account.floor).bind(account.created_at).execute().await.map(drop)
     }
 
@@ -145,12 +146,7 @@ impl Tx {
     }
 
     /// Moves the counters of one account; the number of the move, or `None` when the floor is in the way.
-    async fn account_move(
-        &mut self,
-        team: TeamId,
-        account: AccountId,
-        by: &Movement,
-    ) -> Result<Option<u64>> {
+    async fn account_move(&mut self, team: TeamId, account: AccountId, by: &Movement) -> Result<Option<u64>> {
         let update = self.query(ACCOUNT_MOVE).bind(account).bind(team);
         let update = update.bind(by.debits_posted).bind(by.credits_posted);
         let number = update.bind(by.debits_pending).bind(by.credits_pending).optional::<(u64,)>().await?;

@@ -109,7 +109,12 @@ impl ChargeCursor {
 
     /// After `charge`.
     pub fn after(charge: &Charge) -> Self {
-        Self { from_at: charge.from_at, segment: Some(charge.segment), k: charge.k, revision: charge.revision }
+        Self {
+            from_at: charge.from_at,
+            segment: Some(charge.segment),
+            k: charge.k,
+            revision: charge.revision,
+        }
     }
 }
 
@@ -220,7 +225,8 @@ impl Conn {
         after: ChargeCursor,
         limit: u32,
     ) -> Result<Vec<Charge>> {
-        let page = self.query(CHARGES_OF_TEAM).bind(team).bind(Blank(filter.member)).bind(filter.kind.as_str());
+        let page =
+            self.query(CHARGES_OF_TEAM).bind(team).bind(Blank(filter.member)).bind(filter.kind.as_str());
         let page = page.bind(after.from_at).bind(Blank(after.segment)).bind(after.k).bind(after.revision);
         page.bind(limit).all().await
     }

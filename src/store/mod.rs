@@ -11,14 +11,23 @@
 mod convert;
 mod db;
 mod error;
+mod holds;
+mod ledger;
+mod metering;
 mod migrate;
+mod prices;
 mod query;
+mod top_ups;
 mod tx;
+mod verify;
 mod writer;
 
 pub use convert::{Arg, Column, Json, Stored};
 pub use db::{Db, Dialect};
 pub use error::{Error, Result};
+pub use ledger::Outcome;
+pub use metering::{ChargeCursor, ChargeFilter, Watermark};
 pub use migrate::SCHEMA_NUMBER;
+pub use prices::{Component, Plugin, PriceVersion};
 pub use query::{Query, Record, Row};
 pub use tx::{Conn, Read, Tx};

@@ -124,11 +124,8 @@ struct Bare(Transaction);
 impl Record for Numbered {
     fn from_row(row: &Row) -> Result<Self> {
         let line = Line::from_row(row)?;
-        let entry = Entry {
-            transaction: row.get("transaction_id")?,
-            account_move: row.get("account_move")?,
-            line,
-        };
+        let entry =
+            Entry { transaction: row.get("transaction_id")?, account_move: row.get("account_move")?, line };
         Ok(Self { entry, line: row.get("line")? })
     }
 }

@@ -1,18 +1,21 @@
 //! Any life of a team: the model and the database agree after every command, and doing it all again changes nothing.
 
 use muster::{
-    ledger::account::AccountKind,
+    ledger::{
+        account::AccountKind,
+        posting::{IdemKey, Posting, TransactionKind},
+    },
     store::{Db, Outcome},
 };
 use proptest::{
     strategy::{Strategy, ValueTree},
-    test_runner::{Config, TestRunner},
+    test_runner::TestRunner,
 };
 
 use crate::{
-    desk::{Desk, micros},
-    model::{Model, SLOTS, commands},
-    world::{World, on_both},
+    desk::{Desk, header, micros},
+    model::{Model, lives},
+    world::{World, commit, on_both},
 };
 
 /// Lives on each database; the sequence is always the same.
@@ -21,14 +24,9 @@ const LIVES: u64 = 24;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database_does_what_the_model_does() {
     on_both(async |db: Db| {
-        let mut runner = TestRunner::new_with_rng(
-            Config::default(),
-            proptest::test_runner::TestRng::deterministic_rng(
-                proptest::test_runner::RngAlgorithm::ChaCha,
-            ),
-        );
+        let mut runner = TestRunner::deterministic();
         for seed in 0..LIVES {
-            let life = commands(40).new_tree(&mut runner).unwrap().current();
+            let life = lives(60).new_tree(&mut runner).unwrap().current();
             let mut desk = Desk::new(World::new(&db, seed).await);
             let mut model = Model::default();
             for (step, command) in life.iter().enumerate() {
@@ -52,7 +50,7 @@ async fn replay(desk: &Desk) {
     for (header, posting) in &desk.applied {
         let mut tx = desk.world.db.begin().await.unwrap();
         assert_eq!(tx.posting_apply(header, posting).await.unwrap(), Outcome::AlreadyApplied);
-        crate::world::commit(tx, &desk.world.op).await;
+        commit(tx, &desk.world.op).await;
     }
     assert_eq!(desk.world.dump().await, before);
 }
@@ -79,32 +77,30 @@ async fn balances(world: &World) -> Balances {
 
 fn model_balances(model: &Model) -> Balances {
     let wallets = model.wallets.iter().map(|wallet| (wallet.posted, wallet.held)).collect::<Vec<_>>();
-    assert_eq!(wallets.len(), SLOTS);
     (model.pool, wallets, model.earned, model.owed, model.paid_in)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_leaves_the_transaction_as_it_was_and_usable() {
-    use muster::ledger::posting::{IdemKey, Posting, TransactionKind};
     on_both(async |db: Db| {
         let w = World::new(&db, 7).await;
         let empty = w.dump().await;
         let key = || IdemKey::request(TransactionKind::Assign, w.op.id());
         let greedy = Posting::assign(w.pool, w.wallets[0], micros(1)).unwrap();
         let mut tx = db.begin().await.unwrap();
-        let refused = tx.posting_apply(&crate::desk::header(&w, key()), &greedy).await.unwrap();
+        let refused = tx.posting_apply(&header(&w, key()), &greedy).await.unwrap();
         assert_eq!(refused, Outcome::Refused(w.pool));
-        crate::world::commit(tx, &w.op).await;
+        commit(tx, &w.op).await;
         assert_eq!(w.dump().await, empty);
 
         let mut tx = db.begin().await.unwrap();
-        let refused = tx.posting_apply(&crate::desk::header(&w, key()), &greedy).await.unwrap();
+        let refused = tx.posting_apply(&header(&w, key()), &greedy).await.unwrap();
         assert_eq!(refused, Outcome::Refused(w.pool));
         let paid = Posting::top_up(w.cash, w.pool, micros(5)).unwrap();
-        let header = crate::desk::header(&w, IdemKey::top_up(w.op.id()));
-        assert_eq!(tx.posting_apply(&header, &paid).await.unwrap(), Outcome::Applied);
-        assert_eq!(tx.posting_apply(&header, &paid).await.unwrap(), Outcome::AlreadyApplied);
-        crate::world::commit(tx, &w.op).await;
+        let paid_at = header(&w, IdemKey::top_up(w.op.id()));
+        assert_eq!(tx.posting_apply(&paid_at, &paid).await.unwrap(), Outcome::Applied);
+        assert_eq!(tx.posting_apply(&paid_at, &paid).await.unwrap(), Outcome::AlreadyApplied);
+        commit(tx, &w.op).await;
         w.assert_sound().await;
     })
     .await;

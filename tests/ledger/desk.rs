@@ -19,22 +19,22 @@ use crate::{
 };
 
 /// What was applied, so that it can be tried again.
-pub type Applied = (Header, Posting);
+pub(crate) type Applied = (Header, Posting);
 
 /// A team at work.
-pub struct Desk {
-    pub world: World,
-    pub applied: Vec<Applied>,
+pub(crate) struct Desk {
+    pub(crate) world: World,
+    pub(crate) applied: Vec<Applied>,
     running: [Option<(HoldId, SegmentId)>; SLOTS],
 }
 
 impl Desk {
-    pub fn new(world: World) -> Self {
+    pub(crate) fn new(world: World) -> Self {
         Self { world, applied: Vec::new(), running: [None; SLOTS] }
     }
 
     /// Does it; false when it was refused, and then nothing was written.
-    pub async fn run(&mut self, command: &Command) -> bool {
+    pub(crate) async fn run(&mut self, command: &Command) -> bool {
         let w = &self.world;
         match *command {
             Command::TopUp(amount) => {
@@ -150,8 +150,7 @@ impl Desk {
         assert!(tx.segment_close(segment, NOW).await.unwrap().is_none());
         let rest = tx.hold_fetch(hold).await.unwrap().unwrap().remaining().unwrap();
         if rest.is_positive() {
-            let posting =
-                Posting::hold_release(self.world.wallets[slot], self.world.revenue, rest).unwrap();
+            let posting = Posting::hold_release(self.world.wallets[slot], self.world.revenue, rest).unwrap();
             assert!(self.apply(&mut tx, IdemKey::hold_release(hold), posting).await);
         }
         assert!(tx.hold_close(hold, rest, NOW).await.unwrap());
@@ -161,11 +160,11 @@ impl Desk {
     }
 }
 
-pub fn micros(micros: i64) -> Credits {
+pub(crate) fn micros(micros: i64) -> Credits {
     Credits::from_micros(micros)
 }
 
-pub fn header(world: &World, idem_key: IdemKey) -> Header {
+pub(crate) fn header(world: &World, idem_key: IdemKey) -> Header {
     Header {
         id: world.op.id(),
         team: world.team,
@@ -180,7 +179,7 @@ pub fn header(world: &World, idem_key: IdemKey) -> Header {
     }
 }
 
-pub fn new_hold(world: &World, slot: usize, id: HoldId, instance: InstanceId, amount: i64) -> Hold {
+pub(crate) fn new_hold(world: &World, slot: usize, id: HoldId, instance: InstanceId, amount: i64) -> Hold {
     Hold {
         id,
         team: world.team,

@@ -30,7 +30,8 @@ async fn of_32_reserves_at_once_exactly_the_7_that_are_funded_succeed() {
         }
         let outcomes = hands.join_all().await;
         let placed = outcomes.iter().filter(|outcome| **outcome == Outcome::Applied).count();
-        let refused = outcomes.iter().filter(|outcome| **outcome == Outcome::Refused(world.wallets[0])).count();
+        let refused =
+            outcomes.iter().filter(|outcome| **outcome == Outcome::Refused(world.wallets[0])).count();
         assert_eq!((placed, refused), (FUNDED, HANDS - FUNDED));
         world.assert_sound().await;
     })

@@ -1,6 +1,5 @@
 //! The books on SQLite and on Postgres: what the model says, what many hands do at once, and what `verify` sees.
 
-#[path = "../support/postgres.rs"]
 mod postgres;
 
 mod commands;
@@ -8,5 +7,6 @@ mod desk;
 mod hands;
 mod lists;
 mod model;
+mod paper;
 mod tamper;
 mod world;

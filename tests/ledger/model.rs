@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 
 /// Members, and instances, of a model.
-pub const SLOTS: usize = 3;
+pub(crate) const SLOTS: usize = 3;
 
 /// Something that moves money; amounts are micro-credits.
 #[derive(Debug, Clone)]
-pub enum Command {
+pub(crate) enum Command {
     TopUp(i64),
     Assign(usize, i64),
     Reclaim(usize, i64),
@@ -19,25 +19,25 @@ pub enum Command {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Box {
-    pub posted: i64,
-    pub held: i64,
+pub(crate) struct Purse {
+    pub(crate) posted: i64,
+    pub(crate) held: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Model {
-    pub pool: i64,
-    pub wallets: [Box; SLOTS],
-    pub earned: i64,
-    pub owed: i64,
-    pub paid_in: i64,
+pub(crate) struct Model {
+    pub(crate) pool: i64,
+    pub(crate) wallets: [Purse; SLOTS],
+    pub(crate) earned: i64,
+    pub(crate) owed: i64,
+    pub(crate) paid_in: i64,
     open: [bool; SLOTS],
     nano: [i64; SLOTS],
 }
 
 impl Model {
     /// Does it, or says no and does nothing.
-    pub fn run(&mut self, command: &Command) -> bool {
+    pub(crate) fn run(&mut self, command: &Command) -> bool {
         let before = *self;
         let possible = self.attempt(command);
         let sound = self.pool >= 0 && self.wallets.iter().all(|wallet| wallet.posted >= wallet.held);
@@ -102,8 +102,18 @@ fn round(nano: i64) -> i64 {
     }
 }
 
-/// Lives of a team: mostly sensible, often greedy.
-pub fn commands(most: usize) -> impl Strategy<Value = Vec<Command>> {
+/// Lives of a team: half of them with some money to begin with, all of them often greedy.
+pub(crate) fn lives(most: usize) -> impl Strategy<Value = Vec<Command>> {
+    (any::<bool>(), commands(most)).prop_map(|(endowed, mut life)| {
+        if endowed {
+            let shares = (0..SLOTS).map(|slot| Command::Assign(slot, 1_500));
+            life.splice(0..0, std::iter::once(Command::TopUp(5_000)).chain(shares));
+        }
+        life
+    })
+}
+
+fn commands(most: usize) -> impl Strategy<Value = Vec<Command>> {
     let slot = 0..SLOTS;
     let command = prop_oneof![
         2 => (1i64..2_000).prop_map(Command::TopUp),
@@ -114,5 +124,5 @@ pub fn commands(most: usize) -> impl Strategy<Value = Vec<Command>> {
         5 => (slot.clone(), 0i64..120_000).prop_map(|(slot, nano)| Command::Capture(slot, nano)),
         1 => slot.prop_map(Command::Release),
     ];
-    prop::collection::vec(command, 1..most)
+    prop::collection::vec(command, most / 2..most)
 }

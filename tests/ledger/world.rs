@@ -13,10 +13,10 @@ use muster::{
 
 use crate::{model::SLOTS, postgres::Postgres};
 
-pub const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
 /// Runs a test on a fresh SQLite file, then on a fresh Postgres database.
-pub async fn on_both<F: Future<Output = ()>>(test: impl Fn(Db) -> F) {
+pub(crate) async fn on_both<F: Future<Output = ()>>(test: impl Fn(Db) -> F) {
     let folder = tempfile::tempdir().unwrap();
     let file = Db::open(&format!("sqlite:{}/muster.db", folder.path().display())).await.unwrap();
     let server = Postgres::start().await;
@@ -28,35 +28,35 @@ pub async fn on_both<F: Future<Output = ()>>(test: impl Fn(Db) -> F) {
 }
 
 /// What every command is done under.
-pub fn operation(seed: u64) -> Op {
+pub(crate) fn operation(seed: u64) -> Op {
     let (clock, chance) = (Arc::new(ManualClock::new(NOW)), Arc::new(Seeded::new(seed)));
     Op::new(Actor::System(SystemActor::Meter), clock, chance)
 }
 
 /// Commits on the strength of a system operation.
-pub async fn commit(tx: Tx, op: &Op) {
+pub(crate) async fn commit(tx: Tx, op: &Op) {
     tx.commit(&SystemWarrant::of(op).unwrap()).await.unwrap();
 }
 
 /// A team with its accounts, its members with their wallets, and what is needed to launch.
-pub struct World {
-    pub db: Db,
-    pub op: Op,
-    pub team: TeamId,
-    pub members: [MemberId; SLOTS],
-    pub cash: AccountId,
-    pub pool: AccountId,
-    pub revenue: AccountId,
-    pub receivable: AccountId,
-    pub wallets: [AccountId; SLOTS],
-    pub price_version: PriceVersionId,
+pub(crate) struct World {
+    pub(crate) db: Db,
+    pub(crate) op: Op,
+    pub(crate) team: TeamId,
+    pub(crate) members: [MemberId; SLOTS],
+    pub(crate) cash: AccountId,
+    pub(crate) pool: AccountId,
+    pub(crate) revenue: AccountId,
+    pub(crate) receivable: AccountId,
+    pub(crate) wallets: [AccountId; SLOTS],
+    pub(crate) price_version: PriceVersionId,
     product: ProductId,
     image: ImageId,
     host: HostId,
 }
 
 impl World {
-    pub async fn new(db: &Db, seed: u64) -> Self {
+    pub(crate) async fn new(db: &Db, seed: u64) -> Self {
         let op = operation(seed);
         let team: TeamId = op.id();
         let members: [MemberId; SLOTS] = std::array::from_fn(|_| op.id());
@@ -82,12 +82,24 @@ impl World {
         commit(tx, &op).await;
         let db = db.clone();
         Self {
-            db, op, team, members, cash, pool, revenue, receivable, wallets, price_version, product, image, host,
+            db,
+            op,
+            team,
+            members,
+            cash,
+            pool,
+            revenue,
+            receivable,
+            wallets,
+            price_version,
+            product,
+            image,
+            host,
         }
     }
 
     /// A row for an instance of `member`.
-    pub async fn plant_instance(&self, tx: &mut Tx, member: MemberId) -> InstanceId {
+    pub(crate) async fn plant_instance(&self, tx: &mut Tx, member: MemberId) -> InstanceId {
         const INSTANCE: &str = "
             INSERT INTO instances (id, team, member, name, product, image, host, desired, state, reason_detail,
                 generation, unit_qty, gpus, cpu_millis, memory_bytes, spec, spec_digest, jupyter_sealed, ports,
@@ -102,7 +114,7 @@ impl World {
     }
 
     /// All accounts of the team, as text that can be compared.
-    pub async fn dump(&self) -> String {
+    pub(crate) async fn dump(&self) -> String {
         let mut read = self.db.read().await.unwrap();
         let accounts = read.accounts_of_team(self.team).await.unwrap();
         let transactions = read.transactions_page(self.team, None, 10_000).await.unwrap();
@@ -110,7 +122,7 @@ impl World {
     }
 
     /// Fails with what is wrong unless the books are sound.
-    pub async fn assert_sound(&self) {
+    pub(crate) async fn assert_sound(&self) {
         let report = self.db.read().await.unwrap().ledger_verify().await.unwrap();
         assert!(report.is_clean(), "{report:#?}");
         assert!(report.counts.entries > 0, "verified nothing: {report:?}");
