@@ -196,7 +196,7 @@ pub(crate) fn new_hold(world: &World, slot: usize, id: HoldId, instance: Instanc
     }
 }
 
-fn new_segment(world: &World, slot: usize, instance: InstanceId) -> Segment {
+pub(crate) fn new_segment(world: &World, slot: usize, instance: InstanceId) -> Segment {
     let start_at = NOW + Span::from_seconds(17);
     Segment {
         id: world.op.id(),
