@@ -13,7 +13,7 @@ use crate::{
         posting::{Direction, Phase as EntryPhase, TransactionKind},
         top_up::TopUpState,
     },
-    model::{host::*, instance::*, team::*},
+    model::{host::*, instance::*, quota::Limits, team::*},
     money::{Credits, NanoCredits},
     time::{Span, Timestamp},
 };
@@ -165,6 +165,26 @@ macro_rules! as_integer {
 }
 
 as_integer! { i32 u8 u16 u32 u64 usize }
+
+macro_rules! as_document {
+    ($($name:ty)*) => {$(
+        impl Arg for $name {
+            type Stored = String;
+            fn stored(self) -> Result<String, BoxDynError> {
+                Json(self).stored()
+            }
+        }
+
+        impl Column for $name {
+            type Stored = String;
+            fn from_stored(stored: String) -> Result<Self, BoxDynError> {
+                Json::from_stored(stored).map(|Json(document)| document)
+            }
+        }
+    )*};
+}
+
+as_document! { Limits }
 
 macro_rules! as_count {
     ($($name:ident: $read:ident $write:ident,)*) => {$(

@@ -12,13 +12,17 @@ mod convert;
 mod db;
 mod error;
 mod holds;
+pub mod identity;
 mod ledger;
 mod metering;
 mod migrate;
 mod prices;
 mod query;
+pub mod record;
+pub mod sessions;
 mod top_ups;
 mod tx;
+mod usage;
 mod verify;
 mod writer;
 

@@ -121,7 +121,7 @@ async fn a_top_up_is_decided_once() {
         let mut tx = db.begin().await.unwrap();
         tx.top_up_insert(&top_up).await.unwrap();
         assert_eq!(tx.top_up_fetch(top_up.id).await.unwrap().as_ref(), Some(&top_up));
-        assert_eq!(tx.top_ups_pending_page(None, 9).await.unwrap(), [top_up.clone()]);
+        assert_eq!(tx.top_ups_pending_page(None, 9).await.unwrap(), std::slice::from_ref(&top_up));
         assert!(tx.top_up_decide(top_up.id, TopUpState::Succeeded, "operator", NOW).await.unwrap());
         assert!(!tx.top_up_decide(top_up.id, TopUpState::Refused, "operator", NOW).await.unwrap());
         let page = tx.top_ups_page(w.team, None, 9).await.unwrap();

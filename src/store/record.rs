@@ -1,0 +1,213 @@
+//! The record: decisions, audit events, the outbox, and the answers kept for repeated requests.
+
+use super::{Conn, Result, Tx, query::record};
+use crate::{
+    error::Error as Told,
+    ids::{AuditId, DecisionId, OutboxId},
+    time::Timestamp,
+};
+
+record! {
+    /// What the policy decided and why.
+    pub struct DecisionRow {
+        /// The decision.
+        pub id: DecisionId,
+        /// The id of the team, or the empty text for the site.
+        pub team: String,
+        /// When.
+        pub at: Timestamp,
+        /// Who asked.
+        pub actor: String,
+        /// For which action.
+        pub action: String,
+        /// On what.
+        pub resource: String,
+        /// The outcome.
+        pub allowed: bool,
+        /// The facts and the policies that decided, as JSON.
+        pub document: String,
+    }
+}
+
+record! {
+    /// A line of the audit log.
+    pub struct AuditRow {
+        /// The event.
+        pub id: AuditId,
+        /// The id of the team, or the empty text for the site.
+        pub team: String,
+        /// When.
+        pub at: Timestamp,
+        /// Who acted.
+        pub actor: String,
+        /// What they did.
+        pub action: String,
+        /// To what.
+        pub target: String,
+        /// `done` or `refused`.
+        pub outcome: String,
+        /// The decision behind it; a loop of the server has none.
+        pub decision: Option<String>,
+        /// The request or the pass of a loop.
+        pub request: String,
+        /// What changed, as JSON; never a secret.
+        pub document: String,
+    }
+}
+
+record! {
+    /// A message to the outside.
+    pub struct OutboxRow {
+        /// The message.
+        pub id: OutboxId,
+        /// The id of the team, or the empty text for the site.
+        pub team: String,
+        /// What it tells.
+        pub kind: String,
+        /// Its content, as JSON.
+        pub document: String,
+        /// When it was written.
+        pub created_at: Timestamp,
+        /// When it was delivered.
+        pub delivered_at: Option<Timestamp>,
+    }
+}
+
+record! {
+    /// The answer of a request with an idempotency key.
+    pub struct IdempotencyRow {
+        /// Who asked what: principal, method and path.
+        pub scope: String,
+        /// The client's key.
+        pub key: String,
+        /// Digest of the request's body.
+        pub digest: String,
+        /// The status of the answer.
+        pub status: u16,
+        /// The body of the answer, without secrets.
+        pub body: String,
+        /// When it was answered.
+        pub created_at: Timestamp,
+    }
+}
+
+const DECISION_INSERT: &str = "
+    INSERT INTO decisions (id, team, at, actor, action, resource, allowed, document)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+
+const DECISION_FETCH: &str = "SELECT * FROM decisions WHERE id = $1";
+
+const AUDIT_INSERT: &str = "
+    INSERT INTO audit_events (id, team, at, actor, action, target, outcome, decision, request, document)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+const AUDIT_PAGE: &str = "
+    SELECT * FROM audit_events WHERE team = $1 AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3";
+
+const OUTBOX_INSERT: &str = "
+    INSERT INTO outbox (id, team, kind, document, created_at, delivered_at) VALUES ($1, $2, $3, $4, $5, NULL)";
+
+const OUTBOX_WAITING: &str = "SELECT * FROM outbox WHERE delivered_at IS NULL ORDER BY id LIMIT $1";
+
+const OUTBOX_DELIVERED: &str = "UPDATE outbox SET delivered_at = $2 WHERE id = $1 AND delivered_at IS NULL";
+
+const IDEMPOTENCY_FETCH: &str = "SELECT * FROM idempotency WHERE scope = $1 AND key = $2";
+
+const IDEMPOTENCY_INSERT: &str = "
+    INSERT INTO idempotency (scope, key, digest, status, body, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
+
+const IDEMPOTENCY_FORGET: &str = "DELETE FROM idempotency WHERE created_at < $1";
+
+impl Conn {
+    /// One decision.
+    pub async fn decision_fetch(&mut self, id: DecisionId) -> Result<Option<DecisionRow>> {
+        self.query(DECISION_FETCH).bind(id).optional().await
+    }
+
+    /// The team's audit events, newest first, with ids below `before`; the empty text begins at the newest.
+    pub async fn audit_page(&mut self, team: &str, before: &str, limit: u32) -> Result<Vec<AuditRow>> {
+        self.query(AUDIT_PAGE).bind(team).bind(before).bind(limit).all().await
+    }
+
+    /// Messages that wait for delivery, oldest first.
+    pub async fn outbox_waiting(&mut self, limit: u32) -> Result<Vec<OutboxRow>> {
+        self.query(OUTBOX_WAITING).bind(limit).all().await
+    }
+
+    /// The answer of an earlier request with this key.
+    pub async fn idempotency_fetch(&mut self, scope: &str, key: &str) -> Result<Option<IdempotencyRow>> {
+        self.query(IDEMPOTENCY_FETCH).bind(scope).bind(key).optional().await
+    }
+}
+
+impl Tx {
+    /// Writes a decision.
+    pub async fn decision_insert(&mut self, row: &DecisionRow) -> Result<()> {
+        self.query(DECISION_INSERT)
+            .bind(row.id)
+            .bind(&row.team)
+            .bind(row.at)
+            .bind(&row.actor)
+            .bind(&row.action)
+            .bind(&row.resource)
+            .bind(row.allowed)
+            .bind(&row.document)
+            .execute()
+            .await?;
+        Ok(())
+    }
+
+    /// Writes a line of the audit log.
+    pub async fn audit_insert(&mut self, row: &AuditRow) -> Result<()> {
+        self.query(AUDIT_INSERT)
+            .bind(row.id)
+            .bind(&row.team)
+            .bind(row.at)
+            .bind(&row.actor)
+            .bind(&row.action)
+            .bind(&row.target)
+            .bind(&row.outcome)
+            .bind(&row.decision)
+            .bind(&row.request)
+            .bind(&row.document)
+            .execute()
+            .await?;
+        Ok(())
+    }
+
+    /// Writes a message that is to be delivered.
+    pub async fn outbox_insert(&mut self, row: &OutboxRow) -> Result<()> {
+        let query = self.query(OUTBOX_INSERT).bind(row.id).bind(&row.team).bind(&row.kind);
+        query.bind(&row.document).bind(row.created_at).execute().await?;
+        Ok(())
+    }
+
+    /// Notes that a message was delivered; `false` when that was noted before.
+    pub async fn outbox_delivered(&mut self, id: OutboxId, now: Timestamp) -> Result<bool> {
+        Ok(self.query(OUTBOX_DELIVERED).bind(id).bind(now).execute().await? == 1)
+    }
+
+    /// Keeps the answer of a request. Two requests with one key at the same moment: the second is a conflict.
+    pub async fn idempotency_insert(&mut self, row: &IdempotencyRow) -> Result<()> {
+        self.query(IDEMPOTENCY_INSERT)
+            .bind(&row.scope)
+            .bind(&row.key)
+            .bind(&row.digest)
+            .bind(row.status)
+            .bind(&row.body)
+            .bind(row.created_at)
+            .or_conflict(|| {
+                let told =
+                    "a request with this idempotency key was answered just now; send it again for its answer";
+                Told::conflict("idempotency-race", told).retry_after(1)
+            })
+            .execute()
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets the answers given before `before`; how many there were.
+    pub async fn idempotency_forget(&mut self, before: Timestamp) -> Result<u64> {
+        self.query(IDEMPOTENCY_FORGET).bind(before).execute().await
+    }
+}

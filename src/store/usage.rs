@@ -1,0 +1,77 @@
+//! What is held of each counted limit: one row per member and one per team, moved only by conditional updates.
+
+use super::{Conn, Error, Result, Tx, query::record};
+use crate::{ids::TeamId, model::quota::Usage};
+
+record! {
+    struct UsageRow {
+        instances: u32,
+        gpus: u32,
+        snapshots: u32,
+        network_groups: u32,
+        storage_bytes: u64,
+    }
+}
+
+const USAGE_INSERT: &str = "
+    INSERT INTO usages (holder, team, instances, gpus, snapshots, network_groups, storage_bytes)
+    VALUES ($1, $2, 0, 0, 0, 0, 0)";
+
+const USAGE_FETCH: &str = "
+    SELECT instances, gpus, snapshots, network_groups, storage_bytes FROM usages WHERE holder = $1";
+
+const USAGE_RESERVE: &str = "
+    UPDATE usages SET instances = instances + $2, gpus = gpus + $3
+     WHERE holder = $1
+       AND ($4 IS NULL OR instances + $2 <= $4)
+       AND ($5 IS NULL OR gpus + $3 <= $5)";
+
+const USAGE_RELEASE: &str = "
+    UPDATE usages SET instances = instances - $2, gpus = gpus - $3 WHERE holder = $1";
+
+impl Conn {
+    /// What the holder, a member's or a team's id, holds; nothing when there is no row.
+    pub async fn usage_fetch(&mut self, holder: &str) -> Result<Usage> {
+        let row: Option<UsageRow> = self.query(USAGE_FETCH).bind(holder).optional().await?;
+        Ok(row.map_or_else(Usage::default, |row| Usage {
+            instances: row.instances,
+            gpus: row.gpus,
+            snapshots: row.snapshots,
+            network_groups: row.network_groups,
+            storage_bytes: row.storage_bytes,
+        }))
+    }
+}
+
+impl Tx {
+    /// Writes the row of a new holder, who holds nothing.
+    pub async fn usage_insert(&mut self, holder: &str, team: TeamId) -> Result<()> {
+        self.query(USAGE_INSERT).bind(holder).bind(team).execute().await?;
+        Ok(())
+    }
+
+    /// Counts instances and GPUs for the holder, unless that would cross one of the limits; whether it fitted.
+    pub async fn usage_reserve(
+        &mut self,
+        holder: &str,
+        instances: u32,
+        gpus: u32,
+        most_instances: Option<u32>,
+        most_gpus: Option<u32>,
+    ) -> Result<bool> {
+        let query = self.query(USAGE_RESERVE).bind(holder).bind(instances).bind(gpus);
+        Ok(query.bind(most_instances).bind(most_gpus).execute().await? == 1)
+    }
+
+    /// Gives instances and GPUs back.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] without such a holder, [`Error::Check`] when they hold less than that.
+    pub async fn usage_release(&mut self, holder: &str, instances: u32, gpus: u32) -> Result<()> {
+        let query = self.query(USAGE_RELEASE).bind(holder).bind(instances).bind(gpus);
+        match query.execute().await? {
+            0 => Err(Error::Missing),
+            _ => Ok(()),
+        }
+    }
+}
