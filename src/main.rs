@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! The binary: everything it does is behind `muster::cli`.
 
 /// Under many small requests this allocator costs less processor time than the system's.
@@ -8,8 +7,3 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> std::process::ExitCode {
     muster::cli::run()
 }
-=======
-//! The muster program.
-
-fn main() {}
->>>>>>> store

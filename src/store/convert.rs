@@ -7,9 +7,15 @@ use sqlx::{Decode, Encode, Postgres, Sqlite, Type, error::BoxDynError};
 
 use crate::{
     ids::*,
+    ledger::{
+        account::AccountKind,
+        hold::HoldState,
+        posting::{Direction, Phase as EntryPhase, TransactionKind},
+        top_up::TopUpState,
+    },
     model::{host::*, instance::*, quota::Limits, team::*},
     money::{Credits, NanoCredits},
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 
 /// A type that both databases store as it is.
@@ -82,6 +88,27 @@ impl<'a> Arg for &'a [u8] {
     type Stored = &'a [u8];
     fn stored(self) -> Result<&'a [u8], BoxDynError> {
         Ok(self)
+    }
+}
+
+/// An id or nothing, where nothing is stored as the empty text: in columns that are part of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Blank<T>(pub(super) Option<T>);
+
+impl<T: std::fmt::Display> Arg for Blank<T> {
+    type Stored = String;
+    fn stored(self) -> Result<String, BoxDynError> {
+        Ok(self.0.map(|id| id.to_string()).unwrap_or_default())
+    }
+}
+
+impl<T: std::str::FromStr<Err: Into<BoxDynError>>> Column for Blank<T> {
+    type Stored = String;
+    fn from_stored(stored: String) -> Result<Self, BoxDynError> {
+        if stored.is_empty() {
+            return Ok(Self(None));
+        }
+        stored.parse().map(|id| Self(Some(id))).map_err(Into::into)
     }
 }
 
@@ -181,6 +208,7 @@ as_count! {
     Credits: from_micros as_micros,
     NanoCredits: from_nanos as_nanos,
     Timestamp: from_micros as_micros,
+    Span: from_micros as_micros,
 }
 
 macro_rules! as_text {
@@ -226,4 +254,5 @@ macro_rules! as_word {
 
 as_word! {
     Preset Role MemberState Spending HostKind AdminState Reach Attach Desired State Reason
+    AccountKind TransactionKind Direction EntryPhase HoldState TopUpState
 }

@@ -59,6 +59,9 @@ pub enum Error {
     /// What the caller said a unique violation means.
     #[error(transparent)]
     Told(Box<crate::error::Error>),
+    /// The row changed since it was read.
+    #[error("the row changed since it was read")]
+    Moved,
     /// Another transaction was in the way; the same again is likely to work.
     #[error("another transaction was in the way")]
     Retry(#[source] sqlx::Error),
@@ -144,7 +147,7 @@ impl From<Error> for crate::error::Error {
                 "something with the same unique name exists already; choose another",
             )
             .with_inside(error),
-            Error::Retry(_) | Error::Busy(_) | Error::Unreachable(_) | Error::Closed | Error::ReadOnly => {
+            Error::Retry(_) | Error::Moved | Error::Busy(_) | Error::Unreachable(_) | Error::Closed | Error::ReadOnly => {
                 let told = "the database could not take this now; nothing was changed. Try again shortly";
                 Self::new(Kind::Unavailable, "database-busy", told).retry_after(1).with_inside(error)
             }

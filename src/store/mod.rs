@@ -8,21 +8,33 @@
 //! `NAME_POSTGRES` for [`Conn::query_by`]. `tests/store` finds the constants by this shape and prepares each of them
 //! on both databases. Sums are `CAST(SUM(x) AS BIGINT)`, since Postgres would answer with a NUMERIC.
 
+pub mod catalog;
 mod convert;
 mod db;
 mod error;
+pub mod fleet;
+mod holds;
 pub mod identity;
+pub mod instances;
+mod ledger;
+mod metering;
 mod migrate;
+mod prices;
 mod query;
 pub mod record;
 pub mod sessions;
+mod top_ups;
 mod tx;
 mod usage;
+mod verify;
 mod writer;
 
 pub use convert::{Arg, Column, Json, Stored};
 pub use db::{Db, Dialect};
 pub use error::{Error, Result};
+pub use ledger::Outcome;
+pub use metering::{ChargeCursor, ChargeFilter, Watermark};
 pub use migrate::SCHEMA_NUMBER;
+pub use prices::{Component, Plugin, PriceVersion};
 pub use query::{Query, Record, Row};
 pub use tx::{Conn, Read, Tx};

@@ -1,0 +1,316 @@
+//! Segments and charges in the database: what was used, how far it is billed, and what each interval cost.
+//!
+//! How far a segment is billed moves by compare-and-set, so that two meters never charge the same interval.
+
+use super::{
+    convert::Blank,
+    error::Result,
+    query::{Record, Row},
+    tx::{Conn, Tx},
+};
+use crate::{
+    ids::{InstanceId, MemberId, SegmentId, TeamId},
+    ledger::{interval::Segment, rating::Charge},
+    money::{Credits, NanoCredits},
+    time::Timestamp,
+};
+
+const SEGMENT_INSERT: &str = "
+    INSERT INTO segments (id, team, member, instance, kind, number, quantity, price_version, unit_price, grid,
+                          start_at, end_at, proof_at, billed_until, next_k, cumulative_nano, settled)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+
+const SEGMENT_FETCH: &str = "SELECT * FROM segments WHERE id = $1";
+
+const SEGMENT_OPEN_OF_INSTANCE: &str =
+    "SELECT * FROM segments WHERE instance = $1 AND kind = $2 AND end_at IS NULL";
+
+const SEGMENTS_OF_INSTANCE: &str = "SELECT * FROM segments WHERE instance = $1 ORDER BY kind, number";
+
+const SEGMENTS_DUE: &str = "SELECT * FROM segments WHERE NOT settled AND id > $1 ORDER BY id LIMIT $2";
+
+const SEGMENT_PROOF_ADVANCE: &str = "
+    UPDATE segments SET proof_at = $2 WHERE id = $1 AND end_at IS NULL AND proof_at < $2";
+
+const SEGMENT_CLOSE: &str = "
+    UPDATE segments
+    SET end_at = CASE WHEN billed_until > $2 THEN billed_until ELSE $2 END,
+        settled = (billed_until >= $2)
+    WHERE id = $1 AND end_at IS NULL
+    RETURNING end_at";
+
+const SEGMENT_ADVANCE: &str = "
+    UPDATE segments
+    SET billed_until = $4, next_k = $5, cumulative_nano = $6, settled = (end_at IS NOT NULL AND end_at = $4)
+    WHERE id = $1 AND billed_until = $2 AND next_k = $3 AND (end_at IS NULL OR end_at >= $4)";
+
+const SEGMENT_CORRECT: &str = "
+    UPDATE segments SET cumulative_nano = $3 WHERE id = $1 AND cumulative_nano = $2";
+
+const CHARGE_INSERT: &str = "
+    INSERT INTO charges (segment, k, revision, team, member, instance, kind, from_at, to_at, quantity, nano, amount,
+                         uncovered, price_version, component_digest, config_digest, input_digest, parked,
+                         parked_because, transaction_id, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
+
+const CHARGES_OF_TEAM: &str = "
+    SELECT * FROM charges
+    WHERE team = $1 AND ($2 = '' OR member = $2) AND ($3 = '' OR kind = $3)
+      AND (from_at, segment, k, revision) < ($4, $5, $6, $7)
+    ORDER BY from_at DESC, segment DESC, k DESC, revision DESC LIMIT $8";
+
+const CHARGES_OF_INSTANCE: &str = "
+    SELECT * FROM charges
+    WHERE instance = $1 AND (from_at, segment, k, revision) < ($2, $3, $4, $5)
+    ORDER BY from_at DESC, segment DESC, k DESC, revision DESC LIMIT $6";
+
+const CHARGES_SUM: &str = "
+    SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM charges
+    WHERE team = $1 AND ($2 = '' OR member = $2) AND from_at >= $3 AND from_at < $4";
+
+const CHARGES_SUM_OF_INSTANCE: &str = "
+    SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM charges WHERE instance = $1";
+
+/// How far a segment is billed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermark {
+    /// Everything before is charged.
+    pub billed_until: Timestamp,
+    /// The first interval that is not charged.
+    pub next_k: u64,
+}
+
+/// Which charges of a team to list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChargeFilter {
+    /// Only those of this member.
+    pub member: Option<MemberId>,
+    /// Only what was metered as this; empty for everything.
+    pub kind: String,
+}
+
+/// The charge after which a page goes on: lists run from the newest to the oldest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChargeCursor {
+    /// When its interval begins.
+    pub from_at: Timestamp,
+    /// Its segment; `None` before the first page.
+    pub segment: Option<SegmentId>,
+    /// Its interval.
+    pub k: u64,
+    /// Its revision.
+    pub revision: u32,
+}
+
+impl ChargeCursor {
+    /// Before the newest charge.
+    pub const START: Self =
+        Self { from_at: Timestamp::from_micros(i64::MAX), segment: None, k: 0, revision: 0 };
+
+    /// After `charge`.
+    pub fn after(charge: &Charge) -> Self {
+        Self {
+            from_at: charge.from_at,
+            segment: Some(charge.segment),
+            k: charge.k,
+            revision: charge.revision,
+        }
+    }
+}
+
+impl Segment {
+    /// How far it is billed, as it was read.
+    pub fn watermark(&self) -> Watermark {
+        Watermark { billed_until: self.billed_until, next_k: self.next_k }
+    }
+}
+
+impl Tx {
+    /// Writes a new segment.
+    ///
+    /// # Errors
+    /// [`super::Error::Unique`] when its instance has an open one of this kind, or one with this number.
+    pub async fn segment_open(&mut self, segment: &Segment) -> Result<()> {
+        let insert = self.query(SEGMENT_INSERT).bind(segment.id).bind(segment.team).bind(segment.member);
+        let insert = insert.bind(segment.instance).bind(segment.kind.as_str()).bind(segment.number);
+        let insert = insert.bind(segment.quantity).bind(segment.price_version).bind(segment.unit_price);
+        let insert = insert.bind(segment.grid).bind(segment.start_at).bind(segment.end_at);
+        let insert = insert.bind(segment.proof_at).bind(segment.billed_until).bind(segment.next_k);
+        insert.bind(segment.cumulative).bind(segment.settled).execute().await.map(drop)
+    }
+
+    /// Ends a running segment at `end_at`, or where it is billed to if that is later: what is charged stays charged.
+    /// The end as it was stored; `None` when it ended before.
+    pub async fn segment_close(&mut self, id: SegmentId, end_at: Timestamp) -> Result<Option<Timestamp>> {
+        let closed = self.query(SEGMENT_CLOSE).bind(id).bind(end_at).optional::<(Timestamp,)>().await?;
+        Ok(closed.map(|(end,)| end))
+    }
+
+    /// Notes that the segment was seen to run at `proof_at`; false when that is no news.
+    pub async fn segment_proof_advance(&mut self, id: SegmentId, proof_at: Timestamp) -> Result<bool> {
+        Ok(self.query(SEGMENT_PROOF_ADVANCE).bind(id).bind(proof_at).execute().await? == 1)
+    }
+
+    /// Moves the watermark from `from` to `to` and the exact sum to `cumulative`; settles a segment that is billed to
+    /// its end. False when somebody else moved it, or it ended before `to`: read it again.
+    pub async fn segment_advance(
+        &mut self,
+        id: SegmentId,
+        from: Watermark,
+        to: Watermark,
+        cumulative: NanoCredits,
+    ) -> Result<bool> {
+        let update = self.query(SEGMENT_ADVANCE).bind(id).bind(from.billed_until).bind(from.next_k);
+        let update = update.bind(to.billed_until).bind(to.next_k).bind(cumulative);
+        Ok(update.execute().await? == 1)
+    }
+
+    /// Moves the exact sum after intervals were rated anew; false when it is not `from` any more.
+    pub async fn segment_correct(
+        &mut self,
+        id: SegmentId,
+        from: NanoCredits,
+        to: NanoCredits,
+    ) -> Result<bool> {
+        Ok(self.query(SEGMENT_CORRECT).bind(id).bind(from).bind(to).execute().await? == 1)
+    }
+
+    /// Writes a charge.
+    ///
+    /// # Errors
+    /// [`super::Error::Unique`] when this revision of the interval was charged.
+    pub async fn charge_insert(&mut self, charge: &Charge) -> Result<()> {
+        let insert = self.query(CHARGE_INSERT).bind(charge.segment).bind(charge.k).bind(charge.revision);
+        let insert = insert.bind(charge.team).bind(charge.member).bind(charge.instance);
+        let insert = insert.bind(charge.kind.as_str()).bind(charge.from_at).bind(charge.to_at);
+        let insert = insert.bind(charge.quantity).bind(charge.nano).bind(charge.amount);
+        let insert = insert.bind(charge.uncovered).bind(charge.price_version);
+        let insert = insert.bind(charge.component_digest.as_str()).bind(charge.config_digest.as_str());
+        let insert = insert.bind(charge.input_digest.as_str()).bind(charge.parked);
+        let insert = insert.bind(charge.parked_because.as_str()).bind(charge.transaction);
+        insert.bind(charge.created_at).execute().await.map(drop)
+    }
+}
+
+impl Conn {
+    /// A segment.
+    pub async fn segment_fetch(&mut self, id: SegmentId) -> Result<Option<Segment>> {
+        self.query(SEGMENT_FETCH).bind(id).optional().await
+    }
+
+    /// The running segment of this kind of an instance.
+    pub async fn segment_open_of_instance(
+        &mut self,
+        instance: InstanceId,
+        kind: &str,
+    ) -> Result<Option<Segment>> {
+        self.query(SEGMENT_OPEN_OF_INSTANCE).bind(instance).bind(kind).optional().await
+    }
+
+    /// All segments of an instance.
+    pub async fn segments_of_instance(&mut self, instance: InstanceId) -> Result<Vec<Segment>> {
+        self.query(SEGMENTS_OF_INSTANCE).bind(instance).all().await
+    }
+
+    /// At most `limit` segments after `after` that run or are not charged to their end.
+    pub async fn segments_due_page(&mut self, after: Option<SegmentId>, limit: u32) -> Result<Vec<Segment>> {
+        self.query(SEGMENTS_DUE).bind(Blank(after)).bind(limit).all().await
+    }
+
+    /// At most `limit` charges of the team after `after`, the newest first.
+    pub async fn charges_page(
+        &mut self,
+        team: TeamId,
+        filter: &ChargeFilter,
+        after: ChargeCursor,
+        limit: u32,
+    ) -> Result<Vec<Charge>> {
+        let page =
+            self.query(CHARGES_OF_TEAM).bind(team).bind(Blank(filter.member)).bind(filter.kind.as_str());
+        let page = page.bind(after.from_at).bind(Blank(after.segment)).bind(after.k).bind(after.revision);
+        page.bind(limit).all().await
+    }
+
+    /// At most `limit` charges of an instance after `after`, the newest first.
+    pub async fn charges_page_of_instance(
+        &mut self,
+        instance: InstanceId,
+        after: ChargeCursor,
+        limit: u32,
+    ) -> Result<Vec<Charge>> {
+        let page = self.query(CHARGES_OF_INSTANCE).bind(instance);
+        let page = page.bind(after.from_at).bind(Blank(after.segment)).bind(after.k).bind(after.revision);
+        page.bind(limit).all().await
+    }
+
+    /// What the team, or one member of it, was charged for intervals that begin from `since` up to `until`.
+    pub async fn charges_sum(
+        &mut self,
+        team: TeamId,
+        member: Option<MemberId>,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Credits> {
+        let sum = self.query(CHARGES_SUM).bind(team).bind(Blank(member)).bind(since).bind(until);
+        let (sum,) = sum.one::<(Credits,)>().await?;
+        Ok(sum)
+    }
+
+    /// What was charged for an instance.
+    pub async fn charges_sum_of_instance(&mut self, instance: InstanceId) -> Result<Credits> {
+        let (sum,) = self.query(CHARGES_SUM_OF_INSTANCE).bind(instance).one::<(Credits,)>().await?;
+        Ok(sum)
+    }
+}
+
+impl Record for Segment {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            id: row.get("id")?,
+            team: row.get("team")?,
+            member: row.get("member")?,
+            instance: row.get("instance")?,
+            kind: row.get("kind")?,
+            number: row.get("number")?,
+            quantity: row.get("quantity")?,
+            price_version: row.get("price_version")?,
+            unit_price: row.get("unit_price")?,
+            grid: row.get("grid")?,
+            start_at: row.get("start_at")?,
+            end_at: row.get("end_at")?,
+            proof_at: row.get("proof_at")?,
+            billed_until: row.get("billed_until")?,
+            next_k: row.get("next_k")?,
+            cumulative: row.get("cumulative_nano")?,
+            settled: row.get("settled")?,
+        })
+    }
+}
+
+impl Record for Charge {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            segment: row.get("segment")?,
+            k: row.get("k")?,
+            revision: row.get("revision")?,
+            team: row.get("team")?,
+            member: row.get("member")?,
+            instance: row.get("instance")?,
+            kind: row.get("kind")?,
+            from_at: row.get("from_at")?,
+            to_at: row.get("to_at")?,
+            quantity: row.get("quantity")?,
+            nano: row.get("nano")?,
+            amount: row.get("amount")?,
+            uncovered: row.get("uncovered")?,
+            price_version: row.get("price_version")?,
+            component_digest: row.get("component_digest")?,
+            config_digest: row.get("config_digest")?,
+            input_digest: row.get("input_digest")?,
+            parked: row.get("parked")?,
+            parked_because: row.get("parked_because")?,
+            transaction: row.get("transaction_id")?,
+            created_at: row.get("created_at")?,
+        })
+    }
+}

@@ -1,0 +1,201 @@
+//! Plugin components and price versions in the database. A component is named by its digest and never changes; a price
+//! version never changes either, a new one takes its place.
+
+use super::{
+    convert::Blank,
+    error::Result,
+    query::{Record, Row, record},
+    tx::{Conn, Tx},
+};
+use crate::{
+    ids::{PluginId, PriceVersionId, TeamId},
+    time::Timestamp,
+};
+
+const COMPONENT_PUT: &str = "
+    INSERT INTO components (digest, wasm, world, created_at) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (digest) DO NOTHING";
+
+const COMPONENT_FETCH: &str = "SELECT digest, wasm, world, created_at FROM components WHERE digest = $1";
+
+const PLUGIN_INSERT: &str = "
+    INSERT INTO plugins (id, team, name, digest, size_bytes, world, created_by, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+
+const PLUGIN_FETCH: &str = "SELECT * FROM plugins WHERE id = $1";
+
+const PLUGINS_OF_TEAM: &str = "
+    SELECT * FROM plugins WHERE team IN ($1, '') AND id > $2 ORDER BY id LIMIT $3";
+
+const PRICE_VERSION_INSERT: &str = "
+    INSERT INTO price_versions (id, team, number, digest, config, config_digest, created_by, created_at)
+    SELECT $1, $2, COALESCE(MAX(number), 0) + 1, $3, $4, $5, $6, $7 FROM price_versions WHERE team = $2
+    RETURNING number";
+
+const PRICE_VERSION_FETCH: &str = "SELECT * FROM price_versions WHERE id = $1";
+
+const PRICE_VERSION_ACTIVE: &str = "
+    SELECT * FROM price_versions WHERE team IN ($1, '') ORDER BY team DESC, number DESC LIMIT 1";
+
+const PRICE_VERSIONS_OF_TEAM: &str = "
+    SELECT * FROM price_versions WHERE team = $1 AND number < $2 ORDER BY number DESC LIMIT $3";
+
+record! {
+    /// A Wasm component.
+    pub struct Component {
+        /// Its digest, in hexadecimal: its name.
+        pub digest: String,
+        /// The component itself.
+        pub wasm: Vec<u8>,
+        /// The world that it implements.
+        pub world: String,
+        /// When it was first uploaded.
+        pub created_at: Timestamp,
+    }
+}
+
+/// A plugin as a team or the site uploaded it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plugin {
+    /// The plugin.
+    pub id: PluginId,
+    /// Whose it is; `None` for the site's own.
+    pub team: Option<TeamId>,
+    /// Its name.
+    pub name: String,
+    /// Digest of its component.
+    pub digest: String,
+    /// Size of its component in bytes.
+    pub size_bytes: u64,
+    /// The world that it implements.
+    pub world: String,
+    /// Who uploaded it: a name from [`crate::op::Actor::name`].
+    pub created_by: String,
+    /// When it was uploaded.
+    pub created_at: Timestamp,
+}
+
+/// A price: a component with its configuration. The highest number of a team is the active one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriceVersion {
+    /// The price version.
+    pub id: PriceVersionId,
+    /// Whose price it is; `None` for the site's own.
+    pub team: Option<TeamId>,
+    /// Its place among the versions of the same team, from 1; given by [`Tx::price_version_insert`].
+    pub number: u32,
+    /// Digest of its component.
+    pub digest: String,
+    /// The component's configuration, JSON text.
+    pub config: String,
+    /// Digest of the configuration.
+    pub config_digest: String,
+    /// Who activated it: a name from [`crate::op::Actor::name`].
+    pub created_by: String,
+    /// When it was activated.
+    pub created_at: Timestamp,
+}
+
+impl Tx {
+    /// Stores a component unless it is there.
+    pub async fn component_put(&mut self, component: &Component) -> Result<()> {
+        let put = self.query(COMPONENT_PUT).bind(component.digest.as_str()).bind(component.wasm.as_slice());
+        put.bind(component.world.as_str()).bind(component.created_at).execute().await.map(drop)
+    }
+
+    /// Writes a plugin.
+    ///
+    /// # Errors
+    /// [`super::Error::Unique`] when the team has it under this name.
+    pub async fn plugin_insert(&mut self, plugin: &Plugin) -> Result<()> {
+        let insert = self.query(PLUGIN_INSERT).bind(plugin.id).bind(Blank(plugin.team));
+        let insert = insert.bind(plugin.name.as_str()).bind(plugin.digest.as_str()).bind(plugin.size_bytes);
+        let insert = insert.bind(plugin.world.as_str()).bind(plugin.created_by.as_str());
+        insert.bind(plugin.created_at).execute().await.map(drop)
+    }
+
+    /// Writes a price version under the next number of its team, whatever `version` says, and returns that number.
+    ///
+    /// # Errors
+    /// [`super::Error::Unique`] when another was written at the same time.
+    pub async fn price_version_insert(&mut self, version: &PriceVersion) -> Result<u32> {
+        let insert = self.query(PRICE_VERSION_INSERT).bind(version.id).bind(Blank(version.team));
+        let insert = insert.bind(version.digest.as_str()).bind(version.config.as_str());
+        let insert = insert.bind(version.config_digest.as_str()).bind(version.created_by.as_str());
+        let (number,) = insert.bind(version.created_at).one::<(u32,)>().await?;
+        Ok(number)
+    }
+}
+
+impl Conn {
+    /// A component.
+    pub async fn component_fetch(&mut self, digest: &str) -> Result<Option<Component>> {
+        self.query(COMPONENT_FETCH).bind(digest).optional().await
+    }
+
+    /// A plugin.
+    pub async fn plugin_fetch(&mut self, id: PluginId) -> Result<Option<Plugin>> {
+        self.query(PLUGIN_FETCH).bind(id).optional().await
+    }
+
+    /// At most `limit` plugins after `after` that the team can use: its own and the site's.
+    pub async fn plugins_page(
+        &mut self,
+        team: Option<TeamId>,
+        after: Option<PluginId>,
+        limit: u32,
+    ) -> Result<Vec<Plugin>> {
+        self.query(PLUGINS_OF_TEAM).bind(Blank(team)).bind(Blank(after)).bind(limit).all().await
+    }
+
+    /// A price version.
+    pub async fn price_version_fetch(&mut self, id: PriceVersionId) -> Result<Option<PriceVersion>> {
+        self.query(PRICE_VERSION_FETCH).bind(id).optional().await
+    }
+
+    /// The price of the team: the newest of its own, or the site's newest when it has none.
+    pub async fn price_version_active(&mut self, team: TeamId) -> Result<Option<PriceVersion>> {
+        self.query(PRICE_VERSION_ACTIVE).bind(team).optional().await
+    }
+
+    /// At most `limit` price versions of the team, or of the site, with a number below `before`, the newest first.
+    pub async fn price_versions_page(
+        &mut self,
+        team: Option<TeamId>,
+        before: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<PriceVersion>> {
+        let page = self.query(PRICE_VERSIONS_OF_TEAM).bind(Blank(team));
+        page.bind(before.map_or(i64::MAX, i64::from)).bind(limit).all().await
+    }
+}
+
+impl Record for Plugin {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            id: row.get("id")?,
+            team: row.get::<Blank<TeamId>>("team")?.0,
+            name: row.get("name")?,
+            digest: row.get("digest")?,
+            size_bytes: row.get("size_bytes")?,
+            world: row.get("world")?,
+            created_by: row.get("created_by")?,
+            created_at: row.get("created_at")?,
+        })
+    }
+}
+
+impl Record for PriceVersion {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            id: row.get("id")?,
+            team: row.get::<Blank<TeamId>>("team")?.0,
+            number: row.get("number")?,
+            digest: row.get("digest")?,
+            config: row.get("config")?,
+            config_digest: row.get("config_digest")?,
+            created_by: row.get("created_by")?,
+            created_at: row.get("created_at")?,
+        })
+    }
+}

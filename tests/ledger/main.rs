@@ -1,0 +1,19 @@
+//! The books on SQLite and on Postgres: what the model says, what many hands do at once, and what `verify` sees.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on shall stop here"
+)]
+
+mod commands;
+mod desk;
+mod hands;
+mod lists;
+mod model;
+mod paper;
+mod postgres;
+mod segments;
+mod tamper;
+mod world;
