@@ -1,6 +1,6 @@
 //! A Docker engine as a backend: containers by their name and labels, every call with a deadline.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
 use bollard::{
@@ -29,7 +29,7 @@ use crate::{
         instance::{Detail, Launch, Phase, Seen},
         subnet::SubnetPool,
     },
-    time::{Clock, Span},
+    time::{Clock, SECOND, Span, Timestamp},
 };
 
 /// How long one call may take.
@@ -54,7 +54,7 @@ pub(super) struct Engine {
 
 impl Engine {
     /// The engine behind a unix socket. Connects at the first call.
-    pub(super) fn unix(socket: &PathBuf) -> Result<Self> {
+    pub(super) fn unix(socket: &Path) -> Result<Self> {
         Ok(Self { docker: transport::unix(socket)?, negotiated: OnceCell::new(), remote: false })
     }
 
@@ -316,9 +316,13 @@ impl Backend for Engine {
 
     async fn wakes(&self, installation: InstallationId) -> Result<BoxStream<'static, ()>> {
         let docker = self.docker().await?.clone();
+        // The stream connects when it is first read. What happens until then is told too: the engine remembers.
+        let now = answered(docker.info()).await?.system_time.and_then(|time| time.parse::<Timestamp>().ok());
+        let micros = now.map_or(0, Timestamp::as_micros);
+        let since = format!("{}.{:06}", micros / SECOND, micros % SECOND);
         let label = format!("{}={installation}", recipe::INSTALLATION);
         let ours = [("type", vec!["container".to_owned()]), ("label", vec![label])];
-        let options = EventsOptionsBuilder::new().filters(&ours.into()).build();
+        let options = EventsOptionsBuilder::new().since(&since).filters(&ours.into()).build();
         let events = docker.events(Some(options));
         Ok(events.take_while(|event| std::future::ready(event.is_ok())).map(drop).boxed())
     }

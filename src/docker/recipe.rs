@@ -206,18 +206,24 @@ pub(super) fn files(launch: &Launch) -> std::io::Result<Vec<u8>> {
 }
 
 fn folder(archive: &mut tar::Builder<Vec<u8>>, path: &str, mode: u32) -> std::io::Result<()> {
-    let mut header = tar::Header::new_gnu();
+    let mut header = header_of_root(mode, 0);
     header.set_entry_type(tar::EntryType::Directory);
-    header.set_mode(mode);
-    header.set_size(0);
     archive.append_data(&mut header, path, std::io::empty())
 }
 
 fn file(archive: &mut tar::Builder<Vec<u8>>, path: &str, text: &str) -> std::io::Result<()> {
-    let mut header = tar::Header::new_gnu();
-    header.set_mode(0o600);
-    header.set_size(text.len() as u64);
+    let mut header = header_of_root(0o600, text.len() as u64);
     archive.append_data(&mut header, path, text.as_bytes())
+}
+
+fn header_of_root(mode: u32, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(mode);
+    header.set_size(size);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
 }
 
 #[cfg(test)]
