@@ -4,6 +4,8 @@
 //! outside thing each (`store`, `policy`, `plugins`, `docker`, `telemetry`) never import each other; the ground
 //! (`model`, `ledger`, and the small files here) is pure. `docs/architecture.md` has the map, `tests/tidy.rs` the rules.
 
+pub mod api;
+pub mod app;
 pub mod chance;
 pub mod cli;
 pub mod config;

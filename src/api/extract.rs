@@ -23,7 +23,7 @@ use crate::{
 type State = Arc<App>;
 
 /// The caller of a request without a body.
-pub struct Caller(pub Op);
+pub(super) struct Caller(pub Op);
 
 impl FromRequestParts<State> for Caller {
     type Rejection = Problem;
@@ -38,7 +38,7 @@ impl FromRequestParts<State> for Caller {
 }
 
 /// The caller of a request, and its JSON body.
-pub struct Sent<T> {
+pub(super) struct Sent<T> {
     /// The operation.
     pub op: Op,
     /// The body.
@@ -65,7 +65,7 @@ impl<T: DeserializeOwned> FromRequest<State> for Sent<T> {
 }
 
 /// The caller of a request, and its body as it came.
-pub struct Uploaded {
+pub(super) struct Uploaded {
     /// The operation.
     pub op: Op,
     /// The body.
@@ -160,7 +160,7 @@ fn idempotency(parts: &Parts, actor: &Actor, body: &[u8]) -> Result<Option<Idemp
 }
 
 /// The parameters of the path; one that cannot be read names nothing, so it is not found.
-pub struct At<T>(pub T);
+pub(super) struct At<T>(pub T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<State> for At<T> {
     type Rejection = Problem;
@@ -171,7 +171,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<State> for At<T> {
 }
 
 /// The parameters of the query string.
-pub struct Asked<T>(pub T);
+pub(super) struct Asked<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequestParts<State> for Asked<T> {
     type Rejection = Problem;
@@ -186,7 +186,7 @@ impl<T: DeserializeOwned> FromRequestParts<State> for Asked<T> {
 }
 
 /// The version that a change expects, from `If-Match: "v7"`.
-pub struct Expected(pub i64);
+pub(super) struct Expected(pub i64);
 
 impl FromRequestParts<State> for Expected {
     type Rejection = Problem;
@@ -203,6 +203,6 @@ impl FromRequestParts<State> for Expected {
 }
 
 /// The ETag of a version.
-pub fn etag(version: i64) -> [(header::HeaderName, String); 1] {
+pub(super) fn etag(version: i64) -> [(header::HeaderName, String); 1] {
     [(header::ETAG, format!("\"v{version}\""))]
 }

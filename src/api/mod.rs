@@ -5,5 +5,6 @@
 mod extract;
 mod health;
 mod openapi;
-pub mod problem;
+mod operator;
+mod problem;
 pub mod router;

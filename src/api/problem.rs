@@ -22,7 +22,7 @@ use crate::{
 
 /// A service's error on its way to the client.
 #[derive(Debug)]
-pub struct Problem(pub Error);
+pub(super) struct Problem(pub Error);
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
@@ -55,7 +55,7 @@ pub struct ProblemBody {
 }
 
 /// The status that a kind of failure is shown as.
-pub const fn status_of(kind: Kind) -> StatusCode {
+pub(super) const fn status_of(kind: Kind) -> StatusCode {
     match kind {
         Kind::Malformed => StatusCode::BAD_REQUEST,
         Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
@@ -82,7 +82,7 @@ impl IntoResponse for Problem {
 }
 
 /// The outermost layer: gives the request its id, and every failure its body.
-pub async fn render(request: RequestId, mut incoming: Request, next: Next) -> Response {
+pub(super) async fn render(request: RequestId, mut incoming: Request, next: Next) -> Response {
     incoming.extensions_mut().insert(request);
     let (method, path) = (incoming.method().clone(), incoming.uri().path().to_owned());
     let mut response = next.run(incoming).await;
@@ -120,7 +120,7 @@ fn error_of(status: StatusCode, method: &Method, path: &str) -> Error {
 }
 
 /// The error for a body over its limit.
-pub fn too_large() -> Error {
+pub(super) fn too_large() -> Error {
     let told = "the body is larger than this server takes; `limits.body_bytes` and `limits.plugin_bytes` set it";
     Error::new(Kind::TooLarge, "body-too-large", told)
 }
@@ -165,4 +165,4 @@ fn write(error: &Error, request: RequestId, method: &Method, path: &str) -> Resp
 }
 
 /// Set on an answer that was given before.
-pub const IDEMPOTENCY_REPLAYED: header::HeaderName = header::HeaderName::from_static("idempotency-replayed");
+pub(super) const IDEMPOTENCY_REPLAYED: header::HeaderName = header::HeaderName::from_static("idempotency-replayed");

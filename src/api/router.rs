@@ -12,10 +12,10 @@ use axum::{
 };
 use tower::ServiceBuilder;
 use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    health, openapi,
+    health, openapi, operator,
     problem::{self, Problem},
 };
 use crate::{
@@ -39,6 +39,17 @@ pub struct DoorSettings {
 fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
     let _ = settings;
     OpenApiRouter::new()
+        .routes(routes!(operator::create_host, operator::list_hosts))
+        .routes(routes!(operator::get_host))
+        .routes(routes!(operator::probe_host))
+        .routes(routes!(operator::cordon_host))
+        .routes(routes!(operator::uncordon_host))
+        .routes(routes!(operator::retire_host))
+        .routes(routes!(operator::list_accelerators))
+        .routes(routes!(operator::create_product, operator::list_products))
+        .routes(routes!(operator::update_product))
+        .routes(routes!(operator::create_image, operator::list_images))
+        .routes(routes!(operator::update_image))
 }
 
 /// The OpenAPI document, from the same list as the routes.

@@ -448,11 +448,6 @@ impl App {
         Ok((!moved).then_some((tx, fresh)))
     }
 
-    pub(crate) async fn system_commit(&self, op: &Op, tx: Tx) -> Result<()> {
-        let warrant = SystemWarrant::of(op).ok_or_else(|| Error::internal("only the system may do this"))?;
-        Ok(tx.commit(&warrant).await?)
-    }
-
     async fn proofs_advance(&self, op: &Op, alive: &[InstanceId], at: Timestamp) -> Result<()> {
         if alive.is_empty() {
             return Ok(());

@@ -18,6 +18,9 @@ use crate::{
     time::Clock,
 };
 
+/// Accelerators that a simulated host pretends to have.
+const SIMULATED_ACCELERATORS: u32 = 4;
+
 /// Connections to hosts and the bells of their loops.
 pub(crate) struct Fleet {
     simulated_dir: PathBuf,
@@ -87,9 +90,10 @@ impl App {
         let backend: Arc<dyn Backend> = match endpoint {
             Endpoint::Simulated => {
                 let file = self.fleet.simulated_dir.join(format!("{}.json", host.id));
-                Arc::new(docker::Simulated::open(file, self.fleet.clock.clone()).await?)
+                let clock = self.fleet.clock.clone();
+                Arc::new(docker::Simulated::open(&file, host.id, SIMULATED_ACCELERATORS, clock).await?)
             }
-            other => docker::connect(&other, tls.as_ref()).await?,
+            other => docker::connect(&other, tls.as_ref())?,
         };
         self.fleet.keep(host, backend.clone());
         Ok(backend)

@@ -4,17 +4,16 @@
 //! A state-changing service reads: `begin` → `enter` → facts → `permit` → writes → `conclude`. A refusal leaves the
 //! database as it was, apart from its own record.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::App;
 use crate::{
     error::{Error, Kind, Replay, Result},
-    ids::{AuditId, DecisionId, TeamId},
-    model::{
-        action::Action,
-        team::{MemberState, Preset},
-    },
-    op::{Actor, Op, Warrant},
+    ids::{AuditId, TeamId},
+    model::{action::Action, team::MemberState},
+    op::{Actor, Op, SystemWarrant, Warrant},
     policy::{Decision, Facts, MemberPrincipal, Permit, Principal, Refusal, Resource},
     store::{
         Conn, Tx,
@@ -28,7 +27,7 @@ pub(crate) struct Asker {
     /// Who asks.
     pub(crate) principal: Principal,
     /// The team that is asked about; absent for the site.
-    pub(crate) team: Option<(TeamId, Preset)>,
+    pub(crate) team: Option<TeamId>,
 }
 
 /// A caller inside a team.
@@ -51,10 +50,15 @@ impl Scope {
     }
 }
 
+/// Leave to make a change, with what its decision record will say.
+pub(crate) struct Granted {
+    action: Action,
+    permit: Permit,
+    document: String,
+}
+
 /// What is written beside a change: the audit line, and the answer for a repetition of the request.
 pub(crate) struct Outcome<'a, T> {
-    /// The action that was permitted.
-    pub(crate) action: Action,
     /// The id of the team, or the empty text for the site.
     pub(crate) team: String,
     /// The id of what was changed.
@@ -68,6 +72,18 @@ pub(crate) struct Outcome<'a, T> {
 }
 
 impl App {
+    /// Gives a request that was answered before its answer, for services that do something outside before they write.
+    pub(crate) async fn unless_answered(&self, op: &Op) -> Result<()> {
+        if let Some(idempotency) = &op.idempotency {
+            let mut read = self.db.glance().await?;
+            let known = read.idempotency_fetch(&idempotency.scope, &idempotency.key).await?;
+            if let Some(row) = known {
+                return Err(repetition(row, &idempotency.digest));
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the transaction of a change; a request that was answered before gets its answer as [`Error::replay`].
     pub(crate) async fn begin(&self, op: &Op) -> Result<Tx> {
         let mut tx = self.db.begin().await?;
@@ -110,7 +126,7 @@ impl App {
                 Principal::Member(principal_of(op, &team, member))
             }
         };
-        let asker = Asker { principal, team: Some((team.id, team.preset)) };
+        let asker = Asker { principal, team: Some(team.id) };
         Ok(Scope { asker, team, member })
     }
 
@@ -143,13 +159,14 @@ impl App {
         action: Action,
         resource: Resource,
         facts: Facts,
-    ) -> Result<(Tx, Permit)> {
-        let decision = self.decide(op, asker, action, &resource, facts);
+    ) -> Result<(Tx, Granted)> {
+        let decision = self.decide(asker, action, &resource, &facts);
+        let document = document_of(asker, &resource, &facts, &decision)?;
         match decision.permit(op.id()) {
-            Ok(permit) => Ok((tx, permit)),
+            Ok(permit) => Ok((tx, Granted { action, permit, document })),
             Err(refusal) => {
                 drop(tx);
-                self.record_refusal(op, asker, &resource, &refusal).await?;
+                self.record_refusal(op, asker, &resource, &facts, &refusal).await?;
                 Err(refusal.into())
             }
         }
@@ -164,11 +181,11 @@ impl App {
         resource: Resource,
         facts: Facts,
     ) -> Result<()> {
-        let decision = self.decide(op, asker, action, &resource, facts);
+        let decision = self.decide(asker, action, &resource, &facts);
         match decision.permit(op.id()) {
             Ok(_) => Ok(()),
             Err(refusal) => {
-                self.record_refusal(op, asker, &resource, &refusal).await?;
+                self.record_refusal(op, asker, &resource, &facts, &refusal).await?;
                 Err(refusal.into())
             }
         }
@@ -177,15 +194,12 @@ impl App {
     /// The bare decision, for lists that ask once per row.
     pub(crate) fn decide(
         &self,
-        op: &Op,
         asker: &Asker,
         action: Action,
         resource: &Resource,
-        facts: Facts,
+        facts: &Facts,
     ) -> Decision {
-        let facts = Facts { now: op.now(), ..facts };
-        let preset = asker.team.map(|(_, preset)| preset);
-        self.policies.decide(preset, &asker.principal, action, resource, &facts)
+        self.policies.decide(&asker.principal, action, resource, facts)
     }
 
     /// Writes decision, audit line and idempotency record beside the change, and commits all of it as one.
@@ -193,19 +207,20 @@ impl App {
         &self,
         op: &Op,
         mut tx: Tx,
-        permit: &Permit,
+        granted: &Granted,
         outcome: Outcome<'_, T>,
     ) -> Result<()> {
+        let Granted { action, permit, document } = granted;
         let decision = permit.decision();
         tx.decision_insert(&DecisionRow {
             id: permit.id(),
             team: outcome.team.clone(),
             at: op.now(),
             actor: op.actor.name(),
-            action: outcome.action.name().to_owned(),
+            action: action.name().to_owned(),
             resource: outcome.target.clone(),
             allowed: true,
-            document: permit.document(),
+            document: document.clone(),
         })
         .await?;
         tx.audit_insert(&AuditRow {
@@ -213,7 +228,7 @@ impl App {
             team: outcome.team,
             at: op.now(),
             actor: op.actor.name(),
-            action: outcome.action.name().to_owned(),
+            action: action.name().to_owned(),
             target: outcome.target,
             outcome: "done".to_owned(),
             decision,
@@ -236,27 +251,38 @@ impl App {
         Ok(tx.commit(permit).await?)
     }
 
+    /// Commits a change that a loop of the server made.
+    pub(crate) async fn system_commit(&self, op: &Op, tx: Tx) -> Result<()> {
+        let warrant = SystemWarrant::of(op).ok_or_else(|| Error::internal("only the system may do this"))?;
+        Ok(tx.commit(&warrant).await?)
+    }
+
     async fn record_refusal(
         &self,
         op: &Op,
         asker: &Asker,
         resource: &Resource,
+        facts: &Facts,
         refusal: &Refusal,
     ) -> Result<()> {
         let decision = refusal.decision();
+        if matches!(op.actor, Actor::Anonymous) {
+            // Whoever is not signed in could fill the disk with refusals; the log of requests has them.
+            return Ok(());
+        }
         let mut tx = self.db.begin().await?;
-        let id = op.id::<DecisionId>();
-        let team = asker.team.map(|(team, _)| team.to_string()).unwrap_or_default();
-        let target = resource.name();
+        let id = refusal.id();
+        let team = asker.team.map(|team| team.to_string()).unwrap_or_default();
+        let target = name_of(resource);
         tx.decision_insert(&DecisionRow {
             id,
             team: team.clone(),
             at: op.now(),
             actor: op.actor.name(),
-            action: decision.action.name().to_owned(),
+            action: decision.action().to_owned(),
             resource: target.clone(),
             allowed: false,
-            document: decision.document(),
+            document: document_of(asker, resource, facts, decision)?,
         })
         .await?;
         tx.audit_insert(&AuditRow {
@@ -264,7 +290,7 @@ impl App {
             team,
             at: op.now(),
             actor: op.actor.name(),
-            action: decision.action.name().to_owned(),
+            action: decision.action().to_owned(),
             target,
             outcome: "refused".to_owned(),
             decision: Some(id.to_string()),
@@ -276,25 +302,51 @@ impl App {
     }
 }
 
-fn principal_of(op: &Op, team: &TeamRow, member: &MemberRow) -> MemberPrincipal {
+/// What a decision record keeps: all that is needed to decide again, and what was decided.
+fn document_of(asker: &Asker, resource: &Resource, facts: &Facts, decision: &Decision) -> Result<String> {
+    let document = serde_json::json!({
+        "principal": asker.principal,
+        "resource": resource,
+        "facts": facts,
+        "decision": decision,
+    });
+    serde_json::to_string(&document).map_err(Error::internal)
+}
+
+/// The name of a resource in the audit log.
+fn name_of(resource: &Resource) -> String {
+    match resource {
+        Resource::Site => "site".to_owned(),
+        Resource::Record { team, owner: None } => team.to_string(),
+        Resource::Record { owner: Some(owner), .. } | Resource::Instance { owner, .. } => owner.to_string(),
+        Resource::Member { id, .. } => id.to_string(),
+        Resource::Offer { region, instance_type, accelerator } => {
+            format!("{region}/{instance_type}/{accelerator}")
+        }
+        Resource::Image { name } => name.clone(),
+    }
+}
+
+fn principal_of(op: &Op, team: &TeamRow, member: &MemberRow) -> Arc<MemberPrincipal> {
     let reset_only = match &op.actor {
         Actor::User { reset_only, .. } | Actor::Member { reset_only, .. } => *reset_only,
         _ => false,
     };
     let key_scopes = match &op.actor {
-        Actor::Key { scopes, .. } if !scopes.is_empty() => Some(scopes.to_vec()),
+        Actor::Key { scopes, .. } => Some(scopes.clone()),
         _ => None,
     };
-    MemberPrincipal {
+    Arc::new(MemberPrincipal {
         id: member.id,
         team: team.id,
         role: member.role,
+        preset: team.preset,
         active: matches!(member.state, MemberState::Active | MemberState::Issued),
         reset_only,
         limits: member.limits.or(&team.limits),
         key_scopes,
         version: member.version,
-    }
+    })
 }
 
 fn repetition(row: IdempotencyRow, digest: &str) -> Error {

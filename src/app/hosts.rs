@@ -6,7 +6,7 @@ use super::{App, gate::Outcome};
 use crate::{
     docker::Backend,
     error::{Error, Findings, Result},
-    ids::{HostId, Id, InstanceId},
+    ids::{HostId, InstanceId},
     model::{
         action::Action,
         host::{AdminState, Endpoint, HostFacts, HostKind, Reach, TlsDocuments},
@@ -164,6 +164,7 @@ impl App {
     /// Registers a host: it must answer, be nobody else's, and be probed, before it is written.
     pub async fn host_create(&self, op: &Op, new: NewHost) -> Result<HostView> {
         let endpoint = new.check()?;
+        self.unless_answered(op).await?;
         let mut read = self.db.read().await?;
         let asker = self.visitor(op, &mut read).await?;
         let taken = read.host_by_name(&new.name).await?;
@@ -209,7 +210,6 @@ impl App {
         let fresh = tx.host_fetch(id).await?.ok_or_else(|| Error::not_found("host"))?;
         let view = HostView::from(fresh);
         let outcome = Outcome {
-            action: Action::CreateHost,
             team: String::new(),
             target: id.to_string(),
             document: serde_json::json!({ "name": new.name, "endpoint": new.endpoint, "region": new.region }),
@@ -243,6 +243,7 @@ impl App {
 
     /// Probes a host now.
     pub async fn host_probe(&self, op: &Op, id: HostId) -> Result<HostView> {
+        self.unless_answered(op).await?;
         let mut read = self.db.read().await?;
         let asker = self.visitor(op, &mut read).await?;
         self.look(op, &asker, Action::ProbeHost, Resource::Site, Facts::default()).await?;
@@ -257,7 +258,6 @@ impl App {
         let fresh = tx.host_fetch(id).await?.ok_or_else(|| Error::not_found("host"))?;
         let view = HostView::from(fresh);
         let outcome = Outcome {
-            action: Action::ProbeHost,
             team: String::new(),
             target: id.to_string(),
             document: serde_json::json!({ "accelerators": probe.accelerators.len() }),
@@ -292,7 +292,6 @@ impl App {
         let fresh = tx.host_fetch(id).await?.ok_or_else(|| Error::not_found("host"))?;
         let view = HostView::from(fresh);
         let outcome = Outcome {
-            action,
             team: String::new(),
             target: id.to_string(),
             document: serde_json::json!({ "admin_state": state }),

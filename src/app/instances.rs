@@ -373,7 +373,6 @@ impl App {
         let host = row.host;
         let view = InstanceView::of(&mut tx, row).await?;
         let outcome = Outcome {
-            action: Action::ReleaseInstance,
             team: view.team.to_string(),
             target: view.id.to_string(),
             document: serde_json::json!({ "own": own }),

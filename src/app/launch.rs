@@ -279,7 +279,7 @@ impl App {
             ended_at: None,
             proof_at: None,
             draining_since: None,
-            warned_percent: FULL,
+            warned_percent: UNWARNED,
             version: 1,
         };
         tx.instance_insert(&row).await?;
@@ -294,7 +294,6 @@ impl App {
 
     async fn launch_conclude(&self, op: &Op, tx: Tx, permit: &Permit, view: &InstanceView) -> Result<()> {
         let outcome = Outcome {
-            action: Action::CreateInstance,
             team: view.team.to_string(),
             target: view.id.to_string(),
             document: serde_json::json!({ "product": view.product, "image": view.image, "gpus": view.gpus }),
@@ -439,8 +438,8 @@ impl App {
 /// How often a launch is tried again when the world moved under it.
 const ATTEMPTS: u32 = 4;
 
-/// No warning was given yet: 100 is the first.
-const FULL: u32 = 101;
+/// No warning was given yet.
+const UNWARNED: u8 = 0;
 
 impl Plan {
     fn resource(&self, scope: &Scope) -> Result<Resource> {

@@ -4,10 +4,14 @@
 //! gives them a rhythm.
 
 pub mod auth;
+pub mod catalog;
 mod fleet;
 mod gate;
-pub mod instances;
+pub mod hosts;
+pub mod prices;
+pub mod products;
 pub mod secrets;
+mod setup;
 
 use std::sync::Arc;
 
@@ -42,7 +46,7 @@ pub struct Settings {
     /// Age of a probe that makes the next one due.
     pub probe_every: Span,
     /// The addresses that networks of instances are cut from, such as `10.201.0.0/16`.
-    pub network_pool: crate::model::subnet::Pool,
+    pub network_pool: crate::model::subnet::SubnetPool,
     /// The folder where simulated hosts keep their state.
     pub simulated_dir: std::path::PathBuf,
 }
@@ -97,6 +101,11 @@ impl App {
     /// A context for `actor` with a fresh request id.
     pub fn op(&self, actor: Actor) -> Op {
         Op::new(actor, self.clock.clone(), self.chance.clone())
+    }
+
+    /// The clock, for what outlives one operation.
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
     }
 
     /// Whether requests can be served: the database takes writes.

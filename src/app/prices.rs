@@ -23,7 +23,7 @@ use crate::{
     op::Op,
     plugins::Plugin,
     policy::{Facts, Resource},
-    store::{Conn, catalog::ProductRow, prices::PriceVersionRow},
+    store::{Conn, PriceVersion, catalog::ProductRow},
     time::Timestamp,
 };
 
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct ActivePrice {
     pub(crate) version: PriceVersionId,
-    pub(crate) digest: Digest,
+    pub(crate) digest: String,
     pub(crate) config: String,
     pub(crate) config_digest: String,
 }
@@ -54,7 +54,7 @@ pub struct PriceView {
     /// Its id.
     pub id: PriceVersionId,
     /// Its number in the team, from 1; the highest is active. The site's default has no team.
-    pub number: i64,
+    pub number: u32,
     /// Whether the whole site uses it where no team has its own.
     pub of_site: bool,
     /// Digest of the component.
@@ -84,8 +84,8 @@ pub(crate) fn sku_with(product: &ProductRow, unit_price: NanoCredits) -> Sku {
     }
 }
 
-impl From<PriceVersionRow> for ActivePrice {
-    fn from(row: PriceVersionRow) -> Self {
+impl From<PriceVersion> for ActivePrice {
+    fn from(row: PriceVersion) -> Self {
         Self { version: row.id, digest: row.digest, config: row.config, config_digest: row.config_digest }
     }
 }
@@ -93,10 +93,7 @@ impl From<PriceVersionRow> for ActivePrice {
 impl App {
     /// The price that launches of a team are quoted by: its own, else the site's.
     pub(crate) async fn price_active(&self, conn: &mut Conn, team: TeamId) -> Result<ActivePrice> {
-        let row = match conn.price_version_active(Some(team)).await? {
-            Some(row) => Some(row),
-            None => conn.price_version_active(None).await?,
-        };
+        let row = conn.price_version_active(team).await?;
         row.map(ActivePrice::from).ok_or_else(|| Error::internal("the site has no price"))
     }
 
@@ -106,11 +103,12 @@ impl App {
         row.map(ActivePrice::from).ok_or_else(|| Error::internal("a price version vanished"))
     }
 
-    async fn plugin_of(&self, digest: Digest) -> Result<Arc<Plugin>> {
+    async fn plugin_of(&self, price: &ActivePrice) -> Result<Arc<Plugin>> {
+        let digest: Digest = price.digest.parse().map_err(|_| Error::internal("a stored digest is none"))?;
         let wasm = async {
             let mut read = self.db.read().await?;
-            let wasm = read.component_fetch(digest).await?;
-            wasm.map(Bytes::from).ok_or_else(|| Error::internal(format!("component {digest} is not stored")))
+            let stored = read.component_fetch(&digest.to_string()).await?;
+            stored.map(|component| Bytes::from(component.wasm)).ok_or_else(|| Error::internal(format!("component {digest} is not stored")))
         };
         self.plugins.load(digest, wasm).await
     }
@@ -131,7 +129,7 @@ impl App {
         let context = context_of(team, price, op.now(), sku, member);
         let planned = [PlannedUse { sku: 0, member: 0, quantity, start: op.now() }];
         let asked = async {
-            let plugin = self.plugin_of(price.digest).await?;
+            let plugin = self.plugin_of(price).await?;
             Ok::<_, Error>(self.plugins.quote(&plugin, &context, &planned).await?)
         };
         match asked.await {
@@ -153,7 +151,7 @@ impl App {
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        let plugin = self.plugin_of(price.digest).await?;
+        let plugin = self.plugin_of(price).await?;
         let lines = self.plugins.rate(&plugin, context, records).await?;
         let mut amounts = vec![NanoCredits::ZERO; records.len()];
         for line in lines {
@@ -165,7 +163,7 @@ impl App {
         Ok(amounts)
     }
 
-    /// The price versions of a team and of the site, the newest last.
+    /// The price versions of a team, the newest first, and after them the site's.
     pub async fn prices_page(&self, op: &Op, team: &str, page: &Page) -> Result<Items<PriceView>> {
         let limit = page.limit()?;
         let mut read = self.db.read().await?;
@@ -173,10 +171,16 @@ impl App {
         let resource = Resource::team(scope.team.id);
         self.look(op, &scope.asker, Action::ListPrices, resource, Facts::default()).await?;
         let active = self.price_active(&mut read, scope.team.id).await?;
-        let rows = read.price_versions_page(scope.team.id, page.after(), limit + 1).await?;
-        let view = |row: PriceVersionRow| PriceView::of(row, active.version);
-        let rows: Vec<PriceView> = rows.into_iter().map(view).collect();
-        Ok(Items::cut(rows, limit, |row| row.id.to_string()))
+        let before = match page.cursor.as_deref() {
+            None => None,
+            Some(cursor) => Some(cursor.parse().map_err(|_| Error::field("cursor", "the `next_cursor` of a page"))?),
+        };
+        let mut rows = read.price_versions_page(Some(scope.team.id), before, limit + 1).await?;
+        if rows.len() <= limit as usize {
+            rows.extend(read.price_versions_page(None, None, 1).await?);
+        }
+        let rows = Items::cut(rows, limit, |row| row.number.to_string());
+        Ok(rows.map(|row| PriceView::of(row, active.version)))
     }
 
     /// Makes a plugin with a configuration the team's price. It must answer a quote first; running instances keep
@@ -205,21 +209,19 @@ impl App {
         tx.team_lock(scope.team.id).await?;
         let (mut tx, permit) =
             self.permit(op, tx, &scope.asker, Action::ActivatePrice, resource, Facts::default()).await?;
-        let last = tx.price_version_active(Some(scope.team.id)).await?.map_or(0, |row| row.number);
-        let row = PriceVersionRow {
+        let mut row = PriceVersion {
             id: price.version,
             team: Some(scope.team.id),
-            number: last + 1,
+            number: 0,
             digest: price.digest,
             config: price.config,
             config_digest: price.config_digest,
             created_by: op.actor.name(),
             created_at: op.now(),
         };
-        tx.price_version_insert(&row).await?;
+        row.number = tx.price_version_insert(&row).await?;
         let view = PriceView::of(row, price.version);
         let outcome = Outcome {
-            action: Action::ActivatePrice,
             team: scope.team.id.to_string(),
             target: view.id.to_string(),
             document: serde_json::json!({ "digest": view.digest, "config_digest": view.config_digest }),
@@ -241,7 +243,7 @@ impl App {
             unit_price: NanoCredits::from_nanos(1_000_000_000),
         };
         let context = context_of(team, price, op.now(), sku, op.actor.name());
-        let plugin = self.plugin_of(price.digest).await?;
+        let plugin = self.plugin_of(price).await?;
         let planned = [PlannedUse { sku: 0, member: 0, quantity: 1, start: op.now() }];
         self.plugins.quote(&plugin, &context, &planned).await?;
         Ok(())
@@ -265,12 +267,12 @@ fn round_up(nano: NanoCredits) -> Credits {
 }
 
 impl PriceView {
-    fn of(row: PriceVersionRow, active: PriceVersionId) -> Self {
+    fn of(row: PriceVersion, active: PriceVersionId) -> Self {
         Self {
             id: row.id,
             number: row.number,
             of_site: row.team.is_none(),
-            digest: row.digest.to_string(),
+            digest: row.digest,
             config: serde_json::from_str(&row.config).unwrap_or_default(),
             config_digest: row.config_digest,
             active: row.id == active,

@@ -250,7 +250,6 @@ impl App {
         tx.product_insert(&row).await?;
         let view = ProductView::from(row);
         let outcome = Outcome {
-            action: Action::CreateProduct,
             team: String::new(),
             target: view.id.to_string(),
             document: serde_json::json!({ "name": view.name, "price_per_hour": view.price_per_hour }),
@@ -297,7 +296,6 @@ impl App {
         row.version += 1;
         let view = ProductView::from(row);
         let outcome = Outcome {
-            action: Action::UpdateProduct,
             team: String::new(),
             target: id.to_string(),
             document: serde_json::json!({ "price_per_hour": view.price_per_hour, "published": view.published }),
@@ -328,7 +326,6 @@ impl App {
         tx.image_insert(&row).await?;
         let view = ImageView::from(row);
         let outcome = Outcome {
-            action: Action::CreateImage,
             team: String::new(),
             target: view.id.to_string(),
             document: serde_json::json!({ "name": view.name, "reference": view.reference }),
@@ -381,7 +378,6 @@ impl App {
         row.version += 1;
         let view = ImageView::from(row);
         let outcome = Outcome {
-            action: Action::UpdateImage,
             team: String::new(),
             target: id.to_string(),
             document: serde_json::json!({ "reference": view.reference, "published": view.published }),

@@ -51,4 +51,9 @@ impl<T> Items<T> {
         let next_cursor = if more { rows.last().map(key) } else { None };
         Self { items: rows, next_cursor }
     }
+
+    /// The same page with every row turned into something else.
+    pub fn map<U>(self, turn: impl FnMut(T) -> U) -> Items<U> {
+        Items { items: self.items.into_iter().map(turn).collect(), next_cursor: self.next_cursor }
+    }
 }

@@ -23,6 +23,9 @@ pub use host::{Plugin, PluginSettings, Plugins};
 pub use inspect::Inspection;
 pub use limits::Limits;
 
+/// The world that price components implement.
+pub const PRICING_WORLD: &str = "muster:plugin/pricing@1.0.0";
+
 /// The price component that ships with the server; `plugins/examples/list-price` is its source.
 pub fn default_price() -> &'static [u8] {
     include_bytes!("../../plugins/examples/list-price/list-price.wasm")

@@ -151,6 +151,13 @@ impl Refusal {
     }
 }
 
+/// A refusal warrants its own record, and nothing else is written with it.
+impl Warrant for Refusal {
+    fn decision(&self) -> Option<String> {
+        Some(self.id.to_string())
+    }
+}
+
 impl From<Refusal> for error::Error {
     fn from(refusal: Refusal) -> Self {
         let decision = *refusal.decision;

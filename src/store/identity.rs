@@ -132,6 +132,9 @@ const INSTALLATION_INSERT: &str = "
 const INSTALLATION_CLAIM_TAKE: &str = "
     UPDATE installation SET operator_claim_hash = NULL WHERE operator_claim_hash = $1";
 
+const INSTALLATION_CLAIM_RENEW: &str = "
+    UPDATE installation SET operator_claim_hash = $1 WHERE operator_claim_hash IS NOT NULL";
+
 const USER_INSERT: &str = "
     INSERT INTO users (id, login, password_hash, operator, must_reset, valid_from, created_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -284,6 +287,11 @@ impl Tx {
     /// Uses up the operator's claim; `false` when it is another one or was used before.
     pub async fn installation_claim_take(&mut self, hash: &[u8]) -> Result<bool> {
         Ok(self.query(INSTALLATION_CLAIM_TAKE).bind(hash).execute().await? == 1)
+    }
+
+    /// Puts another one-time token in the place of one that was never used; whether there was one.
+    pub async fn installation_claim_renew(&mut self, hash: &[u8]) -> Result<bool> {
+        Ok(self.query(INSTALLATION_CLAIM_RENEW).bind(hash).execute().await? == 1)
     }
 
     /// Writes a new user; the login must be free.
