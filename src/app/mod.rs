@@ -5,9 +5,13 @@
 
 pub mod auth;
 pub mod catalog;
+mod dispatch;
 mod fleet;
 mod gate;
 pub mod hosts;
+pub mod instances;
+pub mod launch;
+mod metering;
 pub mod prices;
 pub mod products;
 pub mod secrets;
