@@ -132,7 +132,10 @@ fn flatten(value: &Value, name: &str, rows: &mut Vec<(String, String)>, lists: &
             let row = |item: &Value| {
                 heads.iter().map(|head| item.get(*head).map_or_else(String::new, cell)).collect()
             };
-            *lists += &format!("\n{name}:\n{}\n", table(&heads, items.iter().map(row).collect()));
+            let shouted: Vec<String> =
+                heads.iter().map(|head| head.to_uppercase().replace('_', " ")).collect();
+            let shouted: Vec<&str> = shouted.iter().map(String::as_str).collect();
+            *lists += &format!("\n{name}:\n{}\n", table(&shouted, items.iter().map(row).collect()));
         }
         other => rows.push((name.to_owned(), cell(other))),
     }
@@ -171,6 +174,16 @@ mod tests {
     fn one_thing_is_names_and_values_and_inner_lists_are_tables() {
         let value =
             json!({"id": "a", "state": null, "limits": {"gpus": 4}, "ports": [{"host": 1, "container": 22}]});
-        insta::assert_snapshot!(fields(&value), @"");
+        let lines = [
+            "id           a",
+            "state        -",
+            "limits.gpus  4",
+            "",
+            "ports:",
+            "HOST  CONTAINER",
+            "1     22",
+            "",
+        ];
+        assert_eq!(fields(&value), lines.join("\n"));
     }
 }
