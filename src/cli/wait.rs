@@ -5,7 +5,11 @@ use std::{io::IsTerminal, time::Duration};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::{client::Client, output, problem::Failure};
+use super::{
+    client::Client,
+    output,
+    problem::{Failure, code},
+};
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -48,7 +52,15 @@ pub(crate) async fn instance(
     let mut progress = Progress::new();
     let look = async {
         loop {
-            let seen = client.get(&["teams", team, "instances", instance], &[]).await?;
+            let seen = match client.get(&["teams", team, "instances", instance], &[]).await {
+                // The server may be restarting: the wait has its own end.
+                Err(failure) if failure.exit_code() == code::UNAVAILABLE => {
+                    progress.show("the server does not answer");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                answer => answer?,
+            };
             let state = seen["state"].as_str().unwrap_or("unknown").to_owned();
             progress.show(&state);
             match goal.standing(&state) {
