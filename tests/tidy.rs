@@ -1,5 +1,6 @@
 //! The house's rules that no compiler checks: who may import whom, where outside crates, SQL and error codes live,
 //! which files and words there may be. Each rule is a function from sources to complaints, and is shown to bite.
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -142,6 +143,12 @@ fn every_error_has_a_page_and_every_page_an_error() {
 }
 
 #[test]
+fn no_banned_crate_is_locked() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    settle(banned_crates(&read("deny.toml"), &read("Cargo.lock")));
+}
+
+#[test]
 fn texts_are_narrow_finished_and_well_named() {
     let complaints = files("").into_iter().flat_map(|path| {
         let Ok(text) = fs::read_to_string(root().join(&path)) else { return Vec::new() };
@@ -258,11 +265,10 @@ fn unreached(all: &[Source]) -> Vec<String> {
     let by_path: BTreeMap<&str, &Source> = all.iter().map(|source| (source.path.as_str(), source)).collect();
     let is_root = |path: &str| {
         let parts: Vec<&str> = path.split('/').collect();
-        match parts.as_slice() {
-            ["src", "lib.rs" | "main.rs"] | ["tests" | "benches", _] => true,
-            ["tests" | "benches", _, "main.rs"] => true,
-            _ => false,
-        }
+        matches!(
+            parts.as_slice(),
+            ["src", "lib.rs" | "main.rs"] | ["tests" | "benches", _] | ["tests" | "benches", _, "main.rs"]
+        )
     };
     let mut reached: BTreeSet<String> = BTreeSet::new();
     let mut next: Vec<String> =
@@ -320,6 +326,13 @@ fn error_codes(source: &Source) -> BTreeSet<String> {
         note(&text[at + start.len()..]);
     }
     found
+}
+
+/// The crates of deny.toml's bans that Cargo.lock has. Only licences need a tool; bans are names.
+fn banned_crates(deny: &str, lock: &str) -> Vec<String> {
+    let bans = deny.lines().filter_map(|line| line.trim().strip_prefix("{ name = \"")?.split_once('"'));
+    let locked = bans.filter(|(name, _)| lock.contains(&format!("name = \"{name}\"\n")));
+    locked.map(|(name, _)| format!("Cargo.lock: {name} is banned; deny.toml says why")).collect()
 }
 
 fn text_faults(path: &Path, text: &str) -> Vec<String> {
@@ -514,6 +527,8 @@ fn a_breach_of_each_rule_is_found() {
         "Error::new(\n Kind::Invalid,\n \"a-b\", x); Error::conflict(\"c\", y)",
     ));
     assert_eq!(codes.into_iter().collect::<Vec<_>>(), ["a-b", "c"]);
+    let deny = "deny = [\n    { name = \"a\", reason = \"x\" },\n    { name = \"b\" },\n]";
+    assert_eq!(banned_crates(deny, "name = \"b\"\nversion").len(), 1);
     let text = format!("{}\n// {}\n", "x".repeat(WIDEST + 1), BANNED_WORDS[0]);
     assert_eq!(text_faults(Path::new("src/utils.rs"), &text).len(), 3);
 }

@@ -9,6 +9,7 @@ use super::{
     problem::Failure,
     secret::{self, PasswordSource},
 };
+use crate::config::Secret;
 
 /// Commands about whoever asks.
 #[derive(Debug, Subcommand)]
@@ -79,6 +80,7 @@ impl AccountCommand {
             Self::Operator(OperatorCommand::Claim { token, login, password }) => {
                 let password = password.read("Password for the operator: ")?;
                 let body = json!({ "token": token, "login": login, "password": password });
+                call.client.speak_as(None);
                 let answer = call.client.post(&["auth", "claim"], body).await?;
                 keep(call, &answer, &login)
             }
@@ -88,6 +90,8 @@ impl AccountCommand {
 
 async fn login(call: &mut Call, account: String, source: &PasswordSource) -> Result<Answer, Failure> {
     let password = source.read(&format!("Password for {account}: "))?;
+    // An old token that is no longer good must not stand in the way of a new one.
+    call.client.speak_as(None);
     let answer = match &call.team_named {
         Some(team) => {
             let body = json!({ "team": team, "account": account, "password": password });
@@ -127,7 +131,7 @@ fn keep(call: &mut Call, answer: &Value, account: &str) -> Result<Answer, Failur
     profile.team = team.or(profile.team.take());
     call.profiles.current.get_or_insert(name);
     call.profiles_write()?;
-    call.sign_in(token)?;
+    call.client.speak_as(Some(Secret::new(token)));
     Ok(Answer::Done(format!("Signed in as {account}.")))
 }
 

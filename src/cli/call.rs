@@ -31,7 +31,6 @@ pub(crate) struct Call {
     /// The team that the command line names, apart from what the environment or the profile say.
     pub(crate) team_named: Option<String>,
     team: Option<String>,
-    key: Option<String>,
     file: PathBuf,
 }
 
@@ -49,14 +48,13 @@ impl Call {
         let server = server.unwrap_or_else(|| SERVER.to_owned());
         let token = token(&environment, &profile, &server)?;
         Ok(Self {
-            client: Client::new(&server, token, globals.idempotency_key.clone(), &SystemChance)?,
+            client: Client::new(&server, token, globals.idempotency_key, &SystemChance)?,
             profile_name,
             profiles,
             server,
             server_named: globals.server,
             team_named: globals.team.clone(),
             team: said(globals.team, "MUSTER_TEAM").or(profile.team),
-            key: globals.idempotency_key,
             file,
         })
     }
@@ -75,14 +73,6 @@ impl Call {
     /// Keeps the profiles.
     pub(crate) fn profiles_write(&self) -> Result<(), Failure> {
         self.profiles.write(&self.file)
-    }
-
-    /// From here on asks with `token`, under a fresh idempotency key.
-    pub(crate) fn sign_in(&mut self, token: &str) -> Result<(), Failure> {
-        let token = Some(config::Secret::new(token));
-        self.client =
-            Client::new(&self.server, token, self.key.as_ref().map(|key| format!("{key}-2")), &SystemChance)?;
-        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The client's side of HTTP: one request, one answer or one failure.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use reqwest::{Method, Url, header};
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ pub(crate) struct Client {
     base: Url,
     token: Option<Secret>,
     key: String,
+    posts: Cell<u32>,
 }
 
 /// What a request carries.
@@ -42,7 +43,7 @@ pub(crate) struct Versioned {
 }
 
 impl Client {
-    /// A client of `server`. Every POST carries `key`, or a fresh one from `chance`: one command posts once.
+    /// A client of `server`. The first POST carries `key`, or a fresh one from `chance`; later ones add their number.
     pub(crate) fn new(
         server: &str,
         token: Option<Secret>,
@@ -61,7 +62,19 @@ impl Client {
         let http = http.build().map_err(|error| Failure::here("the HTTP client cannot start", error))?;
         let mut fresh = [0; 16];
         chance.fill(&mut fresh);
-        Ok(Self { http, base, token, key: key.unwrap_or_else(|| hex::encode(fresh)) })
+        Ok(Self { http, base, token, key: key.unwrap_or_else(|| hex::encode(fresh)), posts: Cell::new(0) })
+    }
+
+    /// From here on asks with this token, or without any.
+    pub(crate) fn speak_as(&mut self, token: Option<Secret>) {
+        self.token = token;
+    }
+
+    /// The idempotency key of the next POST: a command that is repeated as a whole sends the same ones again.
+    fn key_next(&self) -> String {
+        let posts = self.posts.get() + 1;
+        self.posts.set(posts);
+        if posts == 1 { self.key.clone() } else { format!("{}-{posts}", self.key) }
     }
 
     /// Reads a thing.
@@ -135,7 +148,7 @@ impl Client {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.extend(path);
         }
-        let posts = method == Method::POST;
+        let key = (method == Method::POST).then(|| self.key_next());
         let said = query.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?)));
         let mut request = self.http.request(method, url).query(&said.collect::<Vec<_>>());
         request = request.header(header::ACCEPT, "application/json, application/problem+json");
@@ -145,8 +158,8 @@ impl Client {
         if let Some(etag) = etag {
             request = request.header(header::IF_MATCH, etag);
         }
-        if posts {
-            request = request.header("idempotency-key", &self.key);
+        if let Some(key) = &key {
+            request = request.header("idempotency-key", key);
         }
         request = match body {
             Body::Nothing => request,
@@ -161,7 +174,7 @@ impl Client {
         let unreachable = |error: reqwest::Error| Failure::Unreachable {
             server: self.base.origin().ascii_serialization(),
             cause: innermost(&error),
-            key: posts.then(|| self.key.clone()),
+            key: key.is_some().then(|| self.key.clone()),
         };
         let answer = request.send().await.map_err(unreachable)?;
         let header = |name| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());

@@ -1,5 +1,6 @@
 //! The command line as a user meets it: the real binary, its exit code, its two outputs. The server is a stand-in
 //! that answers what a test tells it and keeps what it was asked; the real one is met in the tests of the API.
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod desk;
 
