@@ -12,14 +12,8 @@ use std::{
 use super::{SETTINGS, Setting};
 
 /// Environment variables with our prefix that are no settings: where the settings file is, and the client's own.
-const CLIENT_VARIABLES: [&str; 6] = [
-    "MUSTER_CONFIG",
-    "MUSTER_PROFILE",
-    "MUSTER_SERVER",
-    "MUSTER_TEAM",
-    "MUSTER_TOKEN",
-    "MUSTER_TOKEN_FILE",
-];
+const CLIENT_VARIABLES: [&str; 6] =
+    ["MUSTER_CONFIG", "MUSTER_PROFILE", "MUSTER_SERVER", "MUSTER_TEAM", "MUSTER_TOKEN", "MUSTER_TOKEN_FILE"];
 
 /// Where a value was found, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
