@@ -1,1 +1,3 @@
+//! The muster binary: every door is one of its subcommands.
+
 fn main() {}

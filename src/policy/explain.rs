@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{Decision as Verdict, Effect, Policy, PolicySet, Response};
+use cedar_policy::{Decision as Verdict, Response};
 
 use super::{
     Policies, Question,
     advice::{Case, either},
     decision::{Decision, Determining, Manner, Versions},
-    index::Entry,
+    index::{Entry, Index, Note},
     request::{Facts, Launch, MemberPrincipal, Principal, Resource},
 };
-use crate::{error::Denial, model::quota::Limits, money::Credits};
+use crate::{
+    error::Denial,
+    model::{action::Verb, quota::Limits, team::Spending},
+    money::Credits,
+};
 
 /// The `policy` of a denial that no policy spoke for.
 const NO_PERMIT: &str = "no-permit";
@@ -43,12 +47,12 @@ impl Policies {
         decision: &mut Decision,
         response: &Response,
         question: &Question<'_>,
-        entry: &Entry,
+        (index, entry): (&Index, &Entry),
     ) {
         decision.errors = response.diagnostics().errors().map(ToString::to_string).collect();
         decision.allowed = response.decision() == Verdict::Allow;
-        let policies = speaking(response, &entry.set);
-        decision.determining = policies.iter().map(|policy| determining(policy)).collect();
+        let notes = index.speaking(response);
+        decision.determining = notes.iter().map(|note| determining(note)).collect();
         if decision.allowed {
             return;
         }
@@ -57,14 +61,27 @@ impl Policies {
             resource: question.resource,
             facts: question.facts,
             asked: question.operation,
+            sees_balance: self.sees_balance(question),
         };
-        decision.denials = policies.iter().map(|policy| denial(policy, &case)).collect();
-        if policies.iter().any(|policy| policy.annotation("advice") == Some("foreign")) {
+        decision.denials = notes.iter().map(|note| denial(note, &case)).collect();
+        if notes.iter().any(|note| note.advice.as_deref() == Some("foreign")) {
             decision.manner = Manner::AsAbsent;
         }
         if decision.denials.is_empty() {
             decision.denials.push(self.no_permit(question, entry));
         }
+    }
+
+    /// Whether whoever launches may see the money that it would spend: their own wallet, or the team's pool.
+    fn sees_balance(&self, question: &Question<'_>) -> bool {
+        let (Principal::Member(member), Some(_)) = (question.principal, &question.facts.launch) else {
+            return false;
+        };
+        let spent = match member.preset.spending() {
+            Spending::Wallet => Resource::own(member.team, member.id),
+            Spending::Pool => Resource::team(member.team),
+        };
+        self.decide_group(question.principal, "balance", Verb::View, &spent, &Facts::default()).allowed()
     }
 
     /// Why no permit spoke: which roles it would speak for, and whether it would if the thing were one's own.
@@ -132,32 +149,19 @@ impl Policies {
     }
 }
 
-/// The policies that decided, in the order of their ids.
-fn speaking<'a>(response: &Response, set: &'a PolicySet) -> Vec<&'a Policy> {
-    let mut policies: Vec<&Policy> =
-        response.diagnostics().reason().filter_map(|id| set.policy(id)).collect();
-    policies.sort_by(|a, b| a.id().cmp(b.id()));
-    policies
-}
-
-fn determining(policy: &Policy) -> Determining {
-    let id = policy.id().to_string();
+fn determining(note: &Note) -> Determining {
     Determining {
-        layer: id.split('/').next().unwrap_or_default().to_owned(),
-        id,
-        effect: match policy.effect() {
-            Effect::Permit => "permit",
-            Effect::Forbid => "forbid",
-        },
-        advice: policy.annotation("advice").map(str::to_owned),
+        id: note.id.clone(),
+        layer: note.id.split('/').next().unwrap_or_default().to_owned(),
+        effect: note.effect,
+        advice: note.advice.clone(),
     }
 }
 
-fn denial(policy: &Policy, case: &Case<'_>) -> Denial {
-    let (advice, limit) =
-        case.sentence(policy.annotation("advice").unwrap_or("a rule of the team forbids this"));
-    let lifted_by = policy.annotation("lifted_by").unwrap_or("team owner or admin").to_owned();
-    Denial { policy: policy.id().to_string(), advice, limit, lifted_by }
+fn denial(note: &Note, case: &Case<'_>) -> Denial {
+    let (advice, limit) = case.sentence(note.advice.as_deref().unwrap_or("a rule of the team forbids this"));
+    let lifted_by = note.lifted_by.clone().unwrap_or_else(|| "team owner or admin".to_owned());
+    Denial { policy: note.id.clone(), advice, limit, lifted_by }
 }
 
 /// The denial for an action that principals of this kind can never ask for.

@@ -12,6 +12,8 @@ mod index;
 mod matrix;
 mod request;
 mod shipped;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::collections::{BTreeSet, HashMap};
@@ -190,18 +192,22 @@ impl Policies {
         }
     }
 
+    /// Whether the kind belongs in the principal's matrix: for members the nouns of teams, for users all they can ask.
     fn concerns(&self, principal: &Principal, kind: &str) -> bool {
-        self.index(principal).is_some_and(|index| index.get(&group(kind, Verb::View)).is_some())
+        let entry = self.index(principal).and_then(|index| index.get(&group(kind, Verb::View)));
+        let is_teams = |entry: &Entry| entry.groups.iter().any(|group| group == "view");
+        entry.is_some_and(|entry| is_teams(entry) || !matches!(principal, Principal::Member(_)))
     }
 
     fn answer(&self, question: &Question<'_>) -> Decision {
         let mut decision = self.undecided(question);
-        let Some(entry) = self.index(question.principal).and_then(|index| index.get(question.name)) else {
+        let index = self.index(question.principal);
+        let Some((index, entry)) = index.and_then(|index| Some((index, index.get(question.name)?))) else {
             decision.denials.push(explain::not_for_such(question));
             return decision;
         };
         match self.evaluate(question, entry) {
-            Ok(response) => self.explain(&mut decision, &response, question, entry),
+            Ok(response) => self.explain(&mut decision, &response, question, (index, entry)),
             Err(error) => decision.errors.push(error.to_string()),
         }
         if !decision.errors.is_empty() {
