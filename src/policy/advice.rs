@@ -1,4 +1,5 @@
-//! The sentences of a refusal. A policy carries a short advice code; here it becomes what happened, with the numbers.
+//! The sentences of a refusal. A policy carries a short advice code; here it becomes what happened, with the
+//! numbers.
 
 use super::request::{Facts, Launch, MemberPrincipal, Principal, Resource};
 use crate::{error::LimitUse, model::quota::NO_ACCELERATOR};
@@ -41,8 +42,8 @@ pub(crate) const CODES: [&str; 21] = [
 ];
 
 impl Case<'_> {
-    /// The sentence behind an advice code, and the limit if it is one. A code that is not known here is a sentence
-    /// itself.
+    /// The sentence behind an advice code, and the limit if it is one. A code that is not known here is a
+    /// sentence itself.
     pub(crate) fn sentence(&self, code: &str) -> (String, Option<LimitUse>) {
         match (code, self.member(), &self.facts.launch) {
             ("quota-instances", Some(member), Some(launch)) => {

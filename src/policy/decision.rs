@@ -1,4 +1,5 @@
-//! The answer: allowed or not, which policies decided, and the permit that only an allowed decision can become.
+//! The answer: allowed or not, which policies decided, and the permit that only an allowed decision can
+//! become.
 
 use serde::Serialize;
 

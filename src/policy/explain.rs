@@ -181,7 +181,7 @@ pub(super) fn not_for_such(question: &Question<'_>) -> Denial {
 pub(super) fn not_evaluated() -> Denial {
     Denial {
         policy: "plat/not-evaluated".to_owned(),
-        advice: "a rule could not be checked, so the answer is no; nothing was changed".to_owned(),
+        advice: "this could not be checked, so the answer is no; nothing was changed".to_owned(),
         limit: None,
         lifted_by: "operator".to_owned(),
     }

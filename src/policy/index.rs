@@ -1,9 +1,9 @@
 //! A small policy set for every kind of principal and every action.
 //!
-//! The engine walks all policies of the set it is given, and a long list of actions in a scope costs more than the
-//! rest of the policy. Both are known before the question comes, so they are worked out here, once: a set holds only
-//! what can speak for its action, with the action scope taken off. A test compares the answers with those of the
-//! whole set.
+//! The engine walks all policies of the set it is given, and a long list of actions in a scope costs more
+//! than the rest of the policy. Both are known before the question comes, so they are worked out here, once:
+//! a set holds only what can speak for its action, with the action scope taken off. A test compares the
+//! answers with those of the whole set.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,6 +18,8 @@ use super::{Error, text};
 pub(crate) struct Entry {
     /// The action.
     pub(crate) action: EntityUid,
+    /// The types of things that the action can be about.
+    pub(crate) resources: Vec<EntityTypeName>,
     /// All groups that the action belongs to, however far up, sorted.
     pub(crate) groups: Vec<String>,
     /// The policies that can speak; actions about which the same ones speak share them.
@@ -96,7 +98,9 @@ impl Index {
             };
             let mut groups: Vec<String> = groups.iter().map(|uid| uid.id().unescaped().to_owned()).collect();
             groups.sort();
-            entries.insert(action.id().unescaped().to_owned(), Entry { action: action.clone(), groups, set });
+            let resources = schema.resources_for_action(action).into_iter().flatten().cloned().collect();
+            let entry = Entry { action: action.clone(), resources, groups, set };
+            entries.insert(action.id().unescaped().to_owned(), entry);
         }
         let notes = policies.iter().map(|policy| (policy.id().clone(), Note::of(policy))).collect();
         Ok(Self { entries, notes })

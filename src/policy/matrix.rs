@@ -1,5 +1,5 @@
-//! The effective permissions: for every kind of noun, what the policies let somebody do. Nothing is looked up in a
-//! table: each cell is the engine's answer for a thing of one's own and for a thing of somebody else.
+//! The effective permissions: for every kind of noun, what the policies let somebody do. Nothing is looked up
+//! in a table: each cell is the engine's answer for a thing of one's own and for a thing of somebody else.
 
 use serde::{Deserialize, Serialize};
 
@@ -51,8 +51,9 @@ pub struct Row {
 }
 
 impl Policies {
-    /// What `principal` may do, kind by kind; kinds that are not for such principals at all are left out. For a
-    /// member these are the nouns of the team, for a user those of the site and what the operator may see of teams.
+    /// What `principal` may do, kind by kind; kinds that are not for such principals at all are left out. For
+    /// a member these are the nouns of the team, for a user those of the site and what the operator may see
+    /// of teams.
     pub fn matrix(&self, principal: &Principal) -> Vec<Row> {
         let kinds = self.kinds().iter().filter(|kind| self.concerns(principal, kind));
         kinds

@@ -1,8 +1,10 @@
-//! Policy: may this principal do this action to this thing, knowing these facts? The only room that knows Cedar.
+//! Policy: may this principal do this action to this thing, knowing these facts? The only room that knows
+//! Cedar.
 //!
-//! [`Policies`] holds the shipped texts, ready to be asked; [`request`] says what is asked about, [`decision`] what is
-//! answered. Rules live in `policies/*.cedar`, their facts are read by the services, and the sentences of refusals are
-//! in [`advice`]. Nothing here waits, reads rows or parses Cedar text while deciding.
+//! [`Policies`] holds the shipped texts, ready to be asked; [`request`] says what is asked about,
+//! [`decision`] what is answered. Rules live in `policies/*.cedar`, their facts are read by the services, and
+//! the sentences of refusals are in [`advice`]. Nothing here waits, reads rows or parses Cedar text while
+//! deciding.
 
 mod advice;
 mod decision;
@@ -56,6 +58,15 @@ pub enum Error {
         id: String,
         /// What is wrong.
         why: String,
+    },
+    /// A service asked about a thing that the action is never about. A guardrail that looks for the right type of
+    /// thing would not see this one, so the answer has to be no.
+    #[error("{action} is never about {resource}; the schema says what it is about")]
+    Mismatch {
+        /// What was asked for.
+        action: String,
+        /// The thing.
+        resource: String,
     },
     /// Something could not be said in Cedar.
     #[error("cannot be said in Cedar: {0}")]
@@ -146,8 +157,8 @@ impl Policies {
         self.answer(&Question { principal, name, kind, operation, resource, facts })
     }
 
-    /// Whether `principal` may do what the group `<kind>:<verb>` stands for: for nouns that have no route yet, and for
-    /// the matrix. Only policies about whole groups speak, quotas and funds do not.
+    /// Whether `principal` may do what the group `<kind>:<verb>` stands for: for nouns that have no route
+    /// yet, and for the matrix. Only policies about whole groups speak, quotas and funds do not.
     pub fn decide_group(
         &self,
         principal: &Principal,
@@ -170,8 +181,8 @@ impl Policies {
         &self.digest
     }
 
-    /// Whether the word can be a scope of an API key: `view`, `use`, `write`, `<kind>:<verb>` or an operationId of a
-    /// team's noun.
+    /// Whether the word can be a scope of an API key: `view`, `use`, `write`, `<kind>:<verb>` or an
+    /// operationId of a team's noun.
     pub fn is_scope(&self, word: &str) -> bool {
         let team_wide = |name: &str| name == "view" || name == "use" || name == "write";
         let index = self.members.get(&Preset::Glows);
@@ -192,7 +203,8 @@ impl Policies {
         }
     }
 
-    /// Whether the kind belongs in the principal's matrix: for members the nouns of teams, for users all they can ask.
+    /// Whether the kind belongs in the principal's matrix: for members the nouns of teams, for users all they
+    /// can ask.
     fn concerns(&self, principal: &Principal, kind: &str) -> bool {
         let entry = self.index(principal).and_then(|index| index.get(&group(kind, Verb::View)));
         let is_teams = |entry: &Entry| entry.groups.iter().any(|group| group == "view");
@@ -221,6 +233,9 @@ impl Policies {
     fn evaluate(&self, question: &Question<'_>, entry: &Entry) -> Result<Response, Error> {
         let who = self.types.principal(question.principal)?;
         let what = self.types.resource(question.resource)?;
+        if !entry.resources.contains(what.uid.type_name()) {
+            return Err(Error::Mismatch { action: question.name.to_owned(), resource: what.uid.to_string() });
+        }
         let context = entities::context(question.principal, in_scope(question, entry), question.facts)?;
         let request =
             Request::new(who.uid, entry.action.clone(), what.uid, context, None).map_err(Error::value)?;

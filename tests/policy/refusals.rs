@@ -229,3 +229,12 @@ fn the_matrix_is_what_the_engine_answers() {
     assert_eq!(operator.iter().find(|row| row.kind == "host").unwrap().write, Reach::All);
     assert_eq!(operator.iter().find(|row| row.kind == "balance").unwrap().write, Reach::None);
 }
+
+#[test]
+fn a_question_about_the_wrong_sort_of_thing_is_a_no() {
+    let admin = member(Preset::Glows, Role::Admin);
+    let boss = Resource::own(ours(), colleague());
+    let decision = POLICIES.decide(&admin, Action::RemoveMember, &boss, &Facts::default());
+    assert!(decision.forced(), "a record in place of the account would pass by the owner's shield");
+    assert!(decision.errors()[0].contains("RemoveMember is never about"), "{:?}", decision.errors());
+}

@@ -1,7 +1,8 @@
-//! `policies/presets/<preset>/decisions.txt`: what each role may do, as the engine answers, for people to review.
+//! `policies/presets/<preset>/decisions.txt`: what each role may do, as the engine answers, for people to
+//! review.
 //!
-//! When an answer changes, the test writes `decisions.txt.new` beside the file and fails. Read the difference; if it is
-//! what was meant, move the new file over the old one.
+//! When an answer changes, the test writes `decisions.txt.new` beside the file and fails. Read the
+//! difference; if it is what was meant, move the new file over the old one.
 
 use std::{fmt::Write as _, path::Path};
 
@@ -20,9 +21,9 @@ use crate::people::{
 const HEAD: &str = "\
 What each role may do, as the engine answers. A test keeps this page; people review its changes.
 
-Nouns: v look, u enter or use, w change; a capital letter for whatever is in the team, a small one for one's own only,
-a dash for not at all. Actions: `all`, `own`, `others` (but not one's own) or a dash; accounts are those of members
-with the preset's lowest role, launches have money and no limits.
+Nouns: v look, u enter or use, w change; a capital letter for whatever is in the team, a small one for one's
+own only, a dash for not at all. Actions: `all`, `own`, `others` (but not one's own) or a dash; accounts are
+those of members with the preset's lowest role, launches have money and no limits.
 ";
 
 fn letter(reach: Reach, letter: char) -> char {
@@ -41,8 +42,10 @@ fn thing(action: Action, preset: Preset, own: bool, role: Role) -> Resource {
         Action::CreateInstance | Action::CreateEstimate => instance_of(owner),
         Action::ListInstances => Resource::own(ours(), owner),
         _ if action.kind() == "instance" => instance_of(owner),
-        _ if action.kind() == "member" && own => account(owner, role),
-        _ if action.kind() == "member" => account(owner, *preset.roles().last().unwrap()),
+        Action::PutTeamQuota => Resource::team(ours()),
+        _ if matches!(action.kind(), "member" | "permission") => {
+            account(owner, if own { role } else { *preset.roles().last().unwrap() })
+        }
         _ => Resource::own(ours(), owner),
     }
 }
