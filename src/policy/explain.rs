@@ -8,12 +8,16 @@ use super::{
     Policies, Question,
     advice::{Case, either},
     decision::{Decision, Determining, Manner, Versions},
-    index::{Entry, Index, Note},
+    index::{Index, Note},
     request::{Facts, Launch, MemberPrincipal, Principal, Resource},
 };
 use crate::{
     error::Denial,
-    model::{action::Verb, quota::Limits, team::Spending},
+    model::{
+        action::Verb,
+        quota::Limits,
+        team::{Role, Spending},
+    },
     money::Credits,
 };
 
@@ -47,7 +51,7 @@ impl Policies {
         decision: &mut Decision,
         response: &Response,
         question: &Question<'_>,
-        (index, entry): (&Index, &Entry),
+        index: &Index,
     ) {
         decision.errors = response.diagnostics().errors().map(ToString::to_string).collect();
         decision.allowed = response.decision() == Verdict::Allow;
@@ -68,7 +72,7 @@ impl Policies {
             decision.manner = Manner::AsAbsent;
         }
         if decision.denials.is_empty() {
-            decision.denials.push(self.no_permit(question, entry));
+            decision.denials.push(self.no_permit(question));
         }
     }
 
@@ -81,27 +85,30 @@ impl Policies {
             Spending::Wallet => Resource::own(member.team, member.id),
             Spending::Pool => Resource::team(member.team),
         };
-        self.decide_group(question.principal, "balance", Verb::View, &spent, &Facts::default()).allowed()
+        self.allows_group(question.principal, "balance", Verb::View, &spent)
     }
 
     /// Why no permit spoke: which roles it would speak for, and whether it would if the thing were one's own.
-    fn no_permit(&self, question: &Question<'_>, entry: &Entry) -> Denial {
+    fn no_permit(&self, question: &Question<'_>) -> Denial {
         let operation = question.operation;
         let (advice, lifted_by) = match (question.principal, question.resource) {
-            (Principal::Member(member), _) => {
-                let only = if self.may_with_own(question, entry, member) {
-                    " only with what is your own"
+            (Principal::Member(member), thing) => {
+                let own = self.would(question, member, member.role, &thing.given_to(member.id));
+                let advice = if own {
+                    format!("your role {} may do {operation} only with what is your own", member.role)
                 } else {
-                    ""
+                    format!("your role {} may not do {operation}", member.role)
                 };
-                let may = if only.is_empty() { "may not" } else { "may" };
-                let roles = self.roles_that_may(question, entry, member);
-                let lifted_by =
-                    if roles.is_empty() { "nobody".to_owned() } else { format!("team {}", either(&roles)) };
-                (format!("your role {} {may} do {operation}{only}", member.role), lifted_by)
+                let roles = member.preset.roles().iter();
+                let able = roles.filter(|role| self.would(question, member, **role, thing));
+                let able: Vec<&str> = able.map(|role| role.word()).collect();
+                (
+                    advice,
+                    if able.is_empty() { "nobody".to_owned() } else { format!("team {}", either(&able)) },
+                )
             }
             (Principal::Anonymous, _) => ("sign in first".to_owned(), "yourself, signed in".to_owned()),
-            (_, Resource::Site) => {
+            (Principal::User { .. }, Resource::Site) => {
                 (format!("only the operator of this site may do {operation}"), "operator".to_owned())
             }
             (Principal::User { .. }, _) => (
@@ -112,40 +119,13 @@ impl Policies {
         Denial { policy: NO_PERMIT.to_owned(), advice, limit: None, lifted_by }
     }
 
-    fn may_with_own(&self, question: &Question<'_>, entry: &Entry, member: &MemberPrincipal) -> bool {
-        self.would(question, entry, member, &question.resource.given_to(member.id))
-    }
-
-    fn roles_that_may(
-        &self,
-        question: &Question<'_>,
-        entry: &Entry,
-        member: &MemberPrincipal,
-    ) -> Vec<&'static str> {
-        let roles = member.preset.roles().iter().filter(|role| {
-            let other = MemberPrincipal { role: **role, ..member.clone() };
-            self.would(question, entry, &other, question.resource)
-        });
-        roles.map(|role| role.word()).collect()
-    }
-
-    /// Whether the role of `member` alone would do for `resource`, numbers and visibility left aside.
-    fn would(
-        &self,
-        question: &Question<'_>,
-        entry: &Entry,
-        member: &MemberPrincipal,
-        resource: &Resource,
-    ) -> bool {
-        let member = MemberPrincipal { limits: Limits::default(), ..member.clone() };
+    /// Whether `role` alone would do for `thing`, money and the member's limits left aside.
+    fn would(&self, question: &Question<'_>, member: &MemberPrincipal, role: Role, thing: &Resource) -> bool {
+        let member = MemberPrincipal { role, limits: Limits::default(), ..member.clone() };
         let free = |launch: Launch| Launch { hold: Credits::ZERO, funds: Credits::ZERO, ..launch };
         let facts = Facts { launch: question.facts.launch.map(free), ..question.facts.clone() };
         let principal = Principal::Member(Arc::new(member));
-        let asked = Question { principal: &principal, resource, facts: &facts, ..*question };
-        let response = self.evaluate(&asked, entry);
-        response.is_ok_and(|response| {
-            response.decision() == Verdict::Allow && response.diagnostics().errors().next().is_none()
-        })
+        self.allows(&Question { principal: &principal, resource: thing, facts: &facts, ..*question })
     }
 }
 

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Policies,
-    request::{Facts, MemberPrincipal, Principal, Resource},
+    request::{MemberPrincipal, Principal, Resource},
 };
 use crate::{
-    ids::{Id, MemberId},
+    ids::{Id, MemberId, TeamId},
     model::action::Verb,
 };
 
@@ -67,7 +67,7 @@ impl Policies {
     }
 
     fn reach(&self, principal: &Principal, kind: &str, verb: Verb) -> Reach {
-        let may = |resource| self.decide_group(principal, kind, verb, &resource, &Facts::default()).allowed();
+        let may = |resource| self.allows_group(principal, kind, verb, &resource);
         let somebody = MemberId::from_uuid(uuid::Uuid::nil());
         match principal {
             Principal::Member(member) => {
@@ -81,7 +81,7 @@ impl Policies {
                 }
             }
             Principal::User { .. } | Principal::Anonymous => {
-                let any_team = crate::ids::TeamId::from_uuid(uuid::Uuid::nil());
+                let any_team = TeamId::from_uuid(uuid::Uuid::nil());
                 if may(Resource::Site) || may(Resource::team(any_team)) { Reach::All } else { Reach::None }
             }
         }

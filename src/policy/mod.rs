@@ -20,7 +20,7 @@ mod text;
 
 use std::collections::{BTreeSet, HashMap};
 
-use cedar_policy::{Authorizer, Entities, Request, Response, Schema};
+use cedar_policy::{Authorizer, Decision as Verdict, Entities, Request, Response, Schema};
 use sha2::{Digest, Sha256};
 
 pub use self::{
@@ -157,6 +157,12 @@ impl Policies {
         self.answer(&Question { principal, name, kind, operation, resource, facts })
     }
 
+    /// The same answer without its reasons: for leaving out of a list what may not be seen. No permit comes of it.
+    pub fn may(&self, principal: &Principal, action: Action, resource: &Resource, facts: &Facts) -> bool {
+        let (name, kind, operation) = (action.name(), action.kind(), action.operation());
+        self.allows(&Question { principal, name, kind, operation, resource, facts })
+    }
+
     /// Whether `principal` may do what the group `<kind>:<verb>` stands for: for nouns that have no route
     /// yet, and for the matrix. Only policies about whole groups speak, quotas and funds do not.
     pub fn decide_group(
@@ -219,7 +225,7 @@ impl Policies {
             return decision;
         };
         match self.evaluate(question, entry) {
-            Ok(response) => self.explain(&mut decision, &response, question, (index, entry)),
+            Ok(response) => self.explain(&mut decision, &response, question, index),
             Err(error) => decision.errors.push(error.to_string()),
         }
         if !decision.errors.is_empty() {
@@ -228,6 +234,20 @@ impl Policies {
             decision.denials.push(explain::not_evaluated());
         }
         decision
+    }
+
+    fn allows(&self, question: &Question<'_>) -> bool {
+        let entry = self.index(question.principal).and_then(|index| index.get(question.name));
+        entry.is_some_and(|entry| {
+            self.evaluate(question, entry).is_ok_and(|response| {
+                response.decision() == Verdict::Allow && response.diagnostics().errors().next().is_none()
+            })
+        })
+    }
+
+    fn allows_group(&self, principal: &Principal, kind: &str, verb: Verb, resource: &Resource) -> bool {
+        let (name, facts) = (group(kind, verb), Facts::default());
+        self.allows(&Question { principal, name: &name, kind, operation: &name, resource, facts: &facts })
     }
 
     fn evaluate(&self, question: &Question<'_>, entry: &Entry) -> Result<Response, Error> {

@@ -58,7 +58,7 @@ pub struct MemberPrincipal {
     pub version: i64,
 }
 
-/// What the question is about.
+/// What the question is about. The schema says which of these an action can be about; any other is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Resource {
