@@ -30,6 +30,7 @@ pub(crate) struct Types {
 }
 
 /// An entity with the name that a request calls it by.
+#[derive(Debug, Clone)]
 pub(crate) struct Subject {
     pub(crate) uid: EntityUid,
     pub(crate) entity: Entity,

@@ -12,6 +12,7 @@ mod entities;
 mod explain;
 mod index;
 mod matrix;
+mod recent;
 mod request;
 mod shipped;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use self::{
 use self::{
     entities::Types,
     index::{Entry, Index},
+    recent::Recent,
 };
 use crate::{
     error,
@@ -59,8 +61,8 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
-    /// A service asked about a thing that the action is never about. A guardrail that looks for the right type of
-    /// thing would not see this one, so the answer has to be no.
+    /// A service asked about a thing that the action is never about. A guardrail that looks for the right
+    /// type of thing would not see this one, so the answer has to be no.
     #[error("{action} is never about {resource}; the schema says what it is about")]
     Mismatch {
         /// What was asked for.
@@ -89,6 +91,7 @@ impl From<Error> for error::Error {
 #[derive(Debug)]
 pub struct Policies {
     types: Types,
+    recent: Recent,
     authorizer: Authorizer,
     anonymous: Index,
     users: Index,
@@ -135,6 +138,7 @@ impl Policies {
         let mut digest = hex::encode(digest.finalize());
         digest.truncate(16);
         Ok(Self {
+            recent: Recent::default(),
             authorizer: Authorizer::new(),
             anonymous: Index::build(&platform, &schema, &actions, &types.anonymous)?,
             users: Index::build(&platform, &schema, &actions, &types.user)?,
@@ -157,7 +161,8 @@ impl Policies {
         self.answer(&Question { principal, name, kind, operation, resource, facts })
     }
 
-    /// The same answer without its reasons: for leaving out of a list what may not be seen. No permit comes of it.
+    /// The same answer without its reasons: for leaving out of a list what may not be seen. No permit comes
+    /// of it.
     pub fn may(&self, principal: &Principal, action: Action, resource: &Resource, facts: &Facts) -> bool {
         let (name, kind, operation) = (action.name(), action.kind(), action.operation());
         self.allows(&Question { principal, name, kind, operation, resource, facts })
@@ -251,7 +256,7 @@ impl Policies {
     }
 
     fn evaluate(&self, question: &Question<'_>, entry: &Entry) -> Result<Response, Error> {
-        let who = self.types.principal(question.principal)?;
+        let who = self.recent.principal(&self.types, question.principal)?;
         let what = self.types.resource(question.resource)?;
         if !entry.resources.contains(what.uid.type_name()) {
             return Err(Error::Mismatch { action: question.name.to_owned(), resource: what.uid.to_string() });

@@ -153,6 +153,16 @@ fn a_session_that_must_reset_does_nothing_else() {
 }
 
 #[test]
+fn a_change_of_the_member_counts_from_the_next_question_on() {
+    let thing = instance_of(colleague());
+    let as_role = |role| member(Preset::Novita, role);
+    for role in [Role::Developer, Role::Basic, Role::Developer, Role::Billing] {
+        let allowed = may(&as_role(role), Action::ReleaseInstance, &thing);
+        assert_eq!(allowed, role == Role::Developer, "{role}");
+    }
+}
+
+#[test]
 fn a_suspended_member_may_nothing() {
     let suspended = MemberPrincipal { active: false, ..seat(Preset::Glows, Role::Owner) };
     let principal = Principal::Member(Arc::new(suspended));
@@ -231,6 +241,7 @@ fn a_key_does_what_its_scopes_name_and_no_more() {
     assert_eq!(refused.denials()[0].advice, "the scopes of this API key leave out createTopUp");
     assert!(!may(&with(&[]), Action::CreateApiKey, &Resource::own(ours(), me())));
     assert!(!may(&with(&[]), Action::ChangePassword, &Resource::Site));
+    assert!(may(&with(&["instance:view"]), Action::GetMe, &Resource::Site), "a key may ask who it is");
     for word in ["view", "instance:write", "createInstance"] {
         assert!(POLICIES.is_scope(word), "{word}");
     }
