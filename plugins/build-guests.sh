@@ -22,7 +22,7 @@ done
 
 cd "$here"
 for guest in examples/*/; do
-    env -u RUSTUP_TOOLCHAIN -u RUSTFLAGS -u CARGO \
+    env -u RUSTUP_TOOLCHAIN -u RUSTFLAGS -u CARGO -u LD_LIBRARY_PATH \
         RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$out" \
         CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-19 \
         /usr/bin/cargo rustc --locked --release --package "$(basename "$guest")" \

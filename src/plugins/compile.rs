@@ -108,7 +108,8 @@ impl Cache {
             drop(fs::remove_file(&part));
         }
         moved?;
-        load_file(&self.engine, &path).map_err(|error| Error::internal("compiled code does not load", format!("{error:#}")))
+        load_file(&self.engine, &path)
+            .map_err(|error| Error::internal("compiled code does not load", format!("{error:#}")))
     }
 
     async fn run_child(&self, wasm: &[u8], part: &Path) -> Result<(), Error> {
@@ -144,7 +145,9 @@ impl Cache {
         let complaint = String::from_utf8_lossy(&output.stderr);
         let complaint: String = complaint.trim().chars().take(COMPLAINT_BYTES).collect();
         Err(match output.status.code() {
-            Some(code) if code == i32::from(INVALID) => Error::Refused(format!("it does not compile: {complaint}")),
+            Some(code) if code == i32::from(INVALID) => {
+                Error::Refused(format!("it does not compile: {complaint}"))
+            }
             Some(_) => Error::internal("the compile process failed", complaint),
             None => too_slow("plugins.compile_cpu_seconds or plugins.compile_memory_bytes"),
         })
@@ -164,7 +167,10 @@ fn too_slow(setting: &str) -> Error {
 }
 
 /// Maps compiled code into memory.
-#[expect(unsafe_code, reason = "the file was written by our own child into a folder that is closed to others")]
+#[expect(
+    unsafe_code,
+    reason = "the file was written by our own child into a folder that is closed to others"
+)]
 fn load_file(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
     // SAFETY: the cache folder has mode 0700, and only finished output of the compile child is moved there.
     unsafe { Component::deserialize_file(engine, path) }

@@ -126,7 +126,10 @@ impl Plugins {
             None => {
                 let wasm = wasm.await?;
                 if self.inspect(wasm.clone()).await?.digest != digest {
-                    return Err(Error::Internal(format!("the stored bytes of plugin {digest} are not its own")).into());
+                    return Err(Error::Internal(format!(
+                        "the stored bytes of plugin {digest} are not its own"
+                    ))
+                    .into());
                 }
                 self.cache.compile(&digest, &wasm).await?
             }
@@ -203,7 +206,8 @@ impl Plugins {
                 ask(&guest, store)
             })
         };
-        let answer = spawn_blocking(work).await.map_err(|error| Error::internal("a plugin call broke", error))??;
+        let answer =
+            spawn_blocking(work).await.map_err(|error| Error::internal("a plugin call broke", error))??;
         answer.map_err(|error| output::plugin_error(&error))
     }
 
@@ -243,7 +247,9 @@ impl Plugins {
         let linked = self.linker.instantiate_pre(component).and_then(v1::PricingPre::new);
         match linked {
             Ok(linked) => Ok(Plugin { digest, linked }),
-            Err(error) => Err(Error::Refused(format!("it does not fit muster:plugin/pricing@1.0.0: {error:#}"))),
+            Err(error) => {
+                Err(Error::Refused(format!("it does not fit muster:plugin/pricing@1.0.0: {error:#}")))
+            }
         }
     }
 

@@ -105,8 +105,18 @@ impl Counts {
             ));
         }
         within("functions", self.functions, limits.functions, "plugins.functions")?;
-        within("bytes in one function", self.largest_function_bytes, limits.function_bytes, "plugins.function_bytes")?;
-        within("locals in one function", self.most_locals, limits.function_locals, "plugins.function_locals")?;
+        within(
+            "bytes in one function",
+            self.largest_function_bytes,
+            limits.function_bytes,
+            "plugins.function_bytes",
+        )?;
+        within(
+            "locals in one function",
+            self.most_locals,
+            limits.function_locals,
+            "plugins.function_locals",
+        )?;
         within("bytes of data", self.data_bytes, limits.data_bytes, "plugins.data_bytes")?;
         within("modules", self.modules, limits.modules, "plugins.modules")?;
         within("instances", self.instances, limits.instances, "plugins.instances")?;
@@ -114,11 +124,18 @@ impl Counts {
     }
 }
 
-fn within<N: PartialOrd + std::fmt::Display>(what: &str, found: N, limit: N, setting: &str) -> Result<(), Error> {
+fn within<N: PartialOrd + std::fmt::Display>(
+    what: &str,
+    found: N,
+    limit: N,
+    setting: &str,
+) -> Result<(), Error> {
     if found <= limit {
         return Ok(());
     }
-    Err(Error::Refused(format!("it has {found} {what}, {setting} allows {limit}: make the component smaller")))
+    Err(Error::Refused(format!(
+        "it has {found} {what}, {setting} allows {limit}: make the component smaller"
+    )))
 }
 
 /// A plugin can have the product's own imports and nothing else.
