@@ -1,9 +1,9 @@
 #!/bin/sh
 # Builds the example plugins from source as core modules, into the folder that is named by the first argument.
 #
-# Debian's compiler is used, since it brings the sources of the standard library for wasm32; a version that rustup
-# installed works the same with `rustup target add wasm32-unknown-unknown`. Missing packages are installed when this
-# runs as root; otherwise it says what is missing and fails.
+# Debian's compiler is used, since it brings the sources of the standard library for wasm32; a version that
+# rustup installed works the same with `rustup target add wasm32-unknown-unknown`. Missing packages are
+# installed when this runs as root; otherwise it says what is missing and fails.
 set -eu
 
 out=${1:?usage: build-guests.sh OUTPUT_FOLDER}

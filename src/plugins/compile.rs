@@ -1,8 +1,8 @@
 //! Compiling in a child process, and the folder of compiled code.
 //!
 //! A few kilobytes of WebAssembly can keep a compiler busy for minutes and gigabytes, and a compile cannot be
-//! interrupted. So a child with hard limits does it, one at a time. Code is loaded only from files that this program
-//! wrote itself.
+//! interrupted. So a child with hard limits does it, one at a time. Code is loaded only from files that this
+//! program wrote itself.
 
 use std::{
     ffi::OsString,
@@ -86,7 +86,7 @@ impl Cache {
         match load_file(&self.engine, &path) {
             Ok(component) => Some(component),
             Err(error) => {
-                tracing::warn!(%digest, error = format!("{error:#}"), "compiled plugin is not readable, rebuilding");
+                tracing::warn!(%digest, "compiled plugin is not readable and made anew: {error:#}");
                 None
             }
         }
@@ -153,7 +153,8 @@ impl Cache {
         })
     }
 
-    /// Where the code lives: named by its source, the engine's version and everything that the code depends on.
+    /// Where the code lives: named by its source, the engine's version and everything that the code depends
+    /// on.
     fn path(&self, digest: &Digest) -> PathBuf {
         let mut key = Fingerprint(sha2::Sha256::new());
         hash::Hash::hash(&self.engine.precompile_compatibility_hash(), &mut key);
@@ -191,8 +192,8 @@ impl hash::Hasher for Fingerprint {
 /// The exit code of a child whose input is not valid.
 const INVALID: u8 = 3;
 
-/// The whole life of a compile child: `muster __compile RUNG CPU_SECONDS MEMORY_BYTES OUTPUT`, WebAssembly on its
-/// standard input. `main` calls this when the first argument is `__compile`.
+/// The whole life of a compile child: `muster __compile RUNG CPU_SECONDS MEMORY_BYTES OUTPUT`, WebAssembly on
+/// its standard input. `main` calls this when the first argument is `__compile`.
 pub fn compile_child_main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(2).collect();
     match compile_here(&arguments) {

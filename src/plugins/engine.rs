@@ -27,8 +27,8 @@ const MEMORIES: u32 = 4;
 const TABLES: u32 = 8;
 
 impl Rung {
-    /// The name on the compile child's command line.
-    pub(crate) fn as_str(self) -> &'static str {
+    /// The name for people, and on the compile child's command line.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::WidePool => "wide-pool",
             Self::NarrowPool => "narrow-pool",
@@ -63,7 +63,8 @@ pub(crate) fn start(limits: &Limits) -> Result<(Engine, Rung), Error> {
     Err(Error::internal("the plugin engine does not start", cause))
 }
 
-/// What compiled code depends on. The compile child uses it too: the two must agree, or the code does not load.
+/// What compiled code depends on. The compile child uses it too: the two must agree, or the code does not
+/// load.
 pub(crate) fn config(rung: Rung) -> Config {
     let mut config = Config::new();
     config

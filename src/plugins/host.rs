@@ -90,9 +90,11 @@ impl Plugins {
         self.rung
     }
 
-    /// Decides whether `wasm` can be a plugin: looks at it, compiles it, starts an instance and asks for a price.
+    /// Decides whether `wasm` can be a plugin: looks at it, compiles it, starts an instance and asks for a
+    /// price.
     ///
-    /// A plugin that answers the trial with an error of its own is admitted: the trial has an empty configuration.
+    /// A plugin that answers the trial with an error of its own is admitted: the trial has an empty
+    /// configuration.
     ///
     /// # Errors
     /// [`Error::Refused`] or [`Error::TooLarge`] with the reason, [`Error::Busy`], [`Error::Internal`].
@@ -108,8 +110,8 @@ impl Plugins {
         Ok(inspection)
     }
 
-    /// The plugin named `digest`, from memory, from the cache folder, or compiled anew from what `wasm` resolves to;
-    /// `wasm` is awaited only in the last case.
+    /// The plugin named `digest`, from memory, from the cache folder, or compiled anew from what `wasm`
+    /// resolves to; `wasm` is awaited only in the last case.
     ///
     /// # Errors
     /// Those of `wasm`, and those of [`Plugins::admit`] when the component is no longer acceptable.

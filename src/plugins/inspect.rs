@@ -1,6 +1,7 @@
 //! A look at an uploaded component before anything expensive touches it: its kind, its counts, its imports.
 //!
-//! This only counts. Whether the code is valid is found out by the compile child, which has limits of its own.
+//! This only counts. Whether the code is valid is found out by the compile child, which has limits of its
+//! own.
 
 use wasmparser::{BinaryReaderError, Encoding, Instance, Parser, Payload};
 
@@ -144,8 +145,9 @@ fn check_import(import: &str) -> Result<(), Error> {
         return Ok(());
     }
     let way_out = if import.starts_with("wasi:") || import.starts_with("wasi_") {
-        "plugins have no WASI: no files, sockets, clocks or chance. Build Rust for wasm32-unknown-unknown, Python \
-         with `componentize-py … --stub-wasi`, JavaScript with random, stdio, clocks, http and fetch-event disabled"
+        "plugins have no WASI: no files, sockets, clocks or chance. Build Rust for wasm32-unknown-unknown, \
+         Python with `componentize-py … --stub-wasi`, JavaScript with random, stdio, clocks, http and \
+         fetch-event disabled"
     } else {
         "plugins can import muster:plugin/* and nothing else"
     };

@@ -1,14 +1,16 @@
-//! Hostile guests, written as core modules in WebAssembly text and turned into components here: no compiler needed.
+//! Hostile guests, written as core modules in WebAssembly text and turned into components here: no compiler
+//! needed.
 
 use muster::plugins::encode_component;
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// A guest that answers one record with 7 nano-credits under the line `usage`, and a quote for one use with 9; but
-/// does `evil` first when its configuration is anything but `{}`.
+/// A guest that answers one record with 7 nano-credits under the line `usage`, and a quote for one use with
+/// 9; but does `evil` first when its configuration is anything but `{}`.
 ///
-/// Within `evil` the answer of `rate` lies at 16: tag, lines, number of lines, charges, number of charges. The line's
-/// key lies at 96 and its address at 64; the charge at 1024 is record, line, amount. `$next` is free memory.
+/// Within `evil` the answer of `rate` lies at 16: tag, lines, number of lines, charges, number of charges.
+/// The line's key lies at 96 and its address at 64; the charge at 1024 is record, line, amount. `$next` is
+/// free memory.
 pub(crate) fn guest(evil: &str) -> Vec<u8> {
     guest_with("", evil)
 }
@@ -30,8 +32,8 @@ pub(crate) fn guest_with(fields: &str, evil: &str) -> Vec<u8> {
             (data (i32.const 2048) "\09\00\00\00\00\00\00\00")
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
                 (local.set 0 (global.get $next))
-                (global.set $next
-                    (i32.and (i32.add (i32.add (global.get $next) (local.get 3)) (i32.const 7)) (i32.const -8)))
+                (global.set $next (i32.add (global.get $next) (local.get 3)))
+                (global.set $next (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
                 (local.get 0))
             {fields}
             (func (export "muster:plugin/tariff@1.0.0#rate") {parameters}

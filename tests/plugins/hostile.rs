@@ -16,7 +16,8 @@ use crate::{
 
 const ENDLESS: &str = "(loop $l (br $l))";
 
-/// Admits `wasm`, lets it misbehave, checks that it still answers well when asked well, and gives the misbehaviour.
+/// Admits `wasm`, lets it misbehave, checks that it still answers well when asked well, and gives the
+/// misbehaviour.
 async fn misbehaviour(host: &Host, wasm: Vec<u8>) -> (Result<Vec<ChargeLine>, Error>, Result<Quote, Error>) {
     let plugin = host.admitted(wasm).await;
     let usage = [record(1, 0, 60_000_000)];
@@ -78,8 +79,8 @@ fn memory_ends_at_its_limit() {
 
 #[test]
 fn tables_end_at_their_limit() {
-    let bomb = "(loop $l (br_if $l (i32.ne (table.grow $t (ref.null func) (i32.const 5000)) (i32.const -1)))) \
-                unreachable";
+    let bomb = "(loop $l (br_if $l \
+                (i32.ne (table.grow $t (ref.null func) (i32.const 5000)) (i32.const -1)))) unreachable";
     let error = rate_error_of(guest_with("(table $t 1 funcref)", bomb));
     assert!(matches!(&error, Error::Trapped(what) if what.contains("plugins.table_elements")), "{error:?}");
 }

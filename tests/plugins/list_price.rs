@@ -51,7 +51,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn it_equals_the_native_formula(price in 0i64..1_000_000_000_000, discount in 0i64..=100, usage in usages()) {
+    fn it_equals_the_native_formula(
+        price in 0i64..1_000_000_000_000,
+        discount in 0i64..=100,
+        usage in usages(),
+    ) {
         let shared = &*SHARED;
         let (plugins, plugin) = (&shared.host.plugins, &shared.list_price);
         let rated = shared.runtime.block_on(amounts(plugins, plugin, price, discount, &usage));
@@ -70,8 +74,9 @@ proptest! {
         let (first, last) = (cuts.pop_first().unwrap(), *cuts.last().unwrap());
         let mut from = first;
         let parts: Vec<_> = cuts.iter().map(|to| record(3, std::mem::replace(&mut from, *to), *to)).collect();
+        let whole = [record(3, first, last)];
         let rated = shared.runtime.block_on(amounts(plugins, plugin, price, discount, &parts));
-        let whole = shared.runtime.block_on(amounts(plugins, plugin, price, discount, &[record(3, first, last)]));
+        let whole = shared.runtime.block_on(amounts(plugins, plugin, price, discount, &whole));
         prop_assert_eq!(rated.iter().sum::<i64>(), whole[0]);
     }
 }
@@ -151,7 +156,8 @@ fn records_that_make_no_sense_are_refused_by_name() {
     }
 }
 
-/// The committed component does what its source says. Needs Debian's compiler, which the script installs as root.
+/// The committed component does what its source says. Needs Debian's compiler, which the script installs as
+/// root.
 #[test]
 fn it_is_what_its_source_builds() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -14,7 +14,8 @@ use crate::{
     no_compiler, start,
 };
 
-/// Why a host without a compiler refuses `wasm`: whatever is refused here is refused before anything compiles.
+/// Why a host without a compiler refuses `wasm`: whatever is refused here is refused before anything
+/// compiles.
 fn refused_early(wasm: Vec<u8>) -> String {
     let folder = TempDir::new().unwrap();
     let plugins = start(&folder, no_compiler(), Limits::default());
