@@ -14,7 +14,6 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit};
-use sha2::Digest as _;
 use tokio::{io::AsyncWriteExt as _, process::Command, sync::Mutex, time::timeout};
 use wasmtime::{Engine, component::Component};
 
@@ -156,10 +155,9 @@ impl Cache {
     /// Where the code lives: named by its source, the engine's version and everything that the code depends
     /// on.
     fn path(&self, digest: &Digest) -> PathBuf {
-        let mut key = Fingerprint(sha2::Sha256::new());
+        let mut key = HashedBytes(Vec::new());
         hash::Hash::hash(&self.engine.precompile_compatibility_hash(), &mut key);
-        let engine = hex::encode(key.0.finalize());
-        self.folder.join(format!("{digest}-{}.cwasm", engine.get(..16).unwrap_or_default()))
+        self.folder.join(format!("{digest}-{}.cwasm", Digest::of(&key.0)))
     }
 }
 
@@ -177,12 +175,12 @@ fn load_file(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
     unsafe { Component::deserialize_file(engine, path) }
 }
 
-/// Feeds what a value hashes into SHA-256, so that file names stay the same from one start to the next.
-struct Fingerprint(sha2::Sha256);
+/// Collects the bytes that a value hashes, so that file names stay the same from one start to the next.
+struct HashedBytes(Vec<u8>);
 
-impl hash::Hasher for Fingerprint {
+impl hash::Hasher for HashedBytes {
     fn write(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        self.0.extend_from_slice(bytes);
     }
     fn finish(&self) -> u64 {
         0

@@ -6,6 +6,7 @@ mod cache;
 mod guests;
 mod hostile;
 mod list_price;
+mod sources;
 mod uploads;
 
 use std::{
