@@ -97,16 +97,12 @@ impl Cache {
         if let Some(component) = self.load(digest) {
             return Ok(component);
         }
+        let unstored = |error: io::Error| Error::internal("compiled code cannot be stored", error);
+        let part = tempfile::Builder::new().suffix(".part").tempfile_in(&self.folder).map_err(unstored)?;
+        let part = part.into_temp_path();
+        self.run_child(wasm, &part).await?;
         let path = self.path(digest);
-        let part = path.with_extension(format!("{}.part", std::process::id()));
-        let compiled = self.run_child(wasm, &part).await;
-        let moved = compiled.and_then(|()| {
-            fs::rename(&part, &path).map_err(|error| Error::internal("compiled code cannot be stored", error))
-        });
-        if moved.is_err() {
-            drop(fs::remove_file(&part));
-        }
-        moved?;
+        part.persist(&path).map_err(|error| unstored(error.error))?;
         load_file(&self.engine, &path)
             .map_err(|error| Error::internal("compiled code does not load", format!("{error:#}")))
     }
