@@ -104,7 +104,7 @@ pub(crate) fn run<T>(
     metrics::counter!("muster_plugin_fuel_total", "function" => function).increment(budget.fuel - left);
     let guest = store.data();
     if guest.log.dropped > 0 {
-        tracing::warn!(%plugin, dropped = guest.log.dropped, "plugins.log_lines or plugins.log_bytes used up");
+        tracing::warn!(%plugin, lost = guest.log.dropped, "plugins.log_lines or plugins.log_bytes is spent");
     }
     result.map_err(|error| explain(&error, guest.denied, budget))
 }

@@ -1,7 +1,8 @@
 //! An example: the list price by day, a share of it at night, on two lines.
 //!
-//! Configuration: `{"from_hour": 22, "to_hour": 6, "percent": 60}`, hours of the day in UTC. The night may span
-//! midnight. It shows that a price which depends on the time of day is still a total that grows with time.
+//! Configuration: `{"from_hour": 22, "to_hour": 6, "percent": 60}`, hours of the day in UTC. The night may
+//! span midnight. It shows that a price which depends on the time of day is still a total that grows with
+//! time.
 
 use muster_plugin::{
     Charge, NanoCredits, PlannedUse, PluginError, RateContext, RateOutput, Sku, Tariff, UsageRecord,
