@@ -30,7 +30,7 @@ pub use convert::{Arg, Column, Json, Stored};
 pub use db::{Db, Dialect};
 pub use error::{Error, Result};
 pub use ledger::Outcome;
-pub use metering::{ChargeCursor, ChargeFilter, Watermark};
+pub use metering::{ChargeCursor, ChargeFilter};
 pub use migrate::SCHEMA_NUMBER;
 pub use prices::{Component, Plugin, PriceVersion};
 pub use query::{Query, Record, Row};

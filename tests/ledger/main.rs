@@ -1,4 +1,5 @@
-//! The books on SQLite and on Postgres: what the model says, what many hands do at once, and what `verify` sees.
+//! The books on SQLite and on Postgres: what the model says, what many hands do at once, and what `verify`
+//! sees.
 
 #![expect(
     clippy::unwrap_used,

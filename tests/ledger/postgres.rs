@@ -1,4 +1,5 @@
-//! A private Postgres server in a temporary folder, on a socket of its own: no port, nothing shared, gone when dropped.
+//! A private Postgres server in a temporary folder, on a socket of its own: no port, nothing shared, gone
+//! when dropped.
 
 use std::{
     os::unix::fs::PermissionsExt,
