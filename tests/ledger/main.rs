@@ -8,13 +8,15 @@
     reason = "a test that cannot go on shall stop here"
 )]
 
+#[path = "../support/postgres.rs"]
+mod postgres;
+
 mod commands;
 mod desk;
 mod hands;
 mod lists;
 mod model;
 mod paper;
-mod postgres;
 mod segments;
 mod tamper;
 mod world;

@@ -11,7 +11,7 @@ use muster::{
     time::{ManualClock, Timestamp},
 };
 
-use crate::{model::SLOTS, postgres::Postgres};
+use crate::{model::SLOTS, postgres::fresh_database};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
@@ -19,8 +19,8 @@ pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 pub(crate) async fn on_both<F: Future<Output = ()>>(test: impl Fn(Db) -> F) {
     let folder = tempfile::tempdir().unwrap();
     let file = Db::open(&format!("sqlite:{}/muster.db", folder.path().display())).await.unwrap();
-    let server = Postgres::start().await;
-    for db in [file, Db::open(&server.database().await).await.unwrap()] {
+    let server = Db::open(&fresh_database()).await.unwrap();
+    for db in [file, server] {
         db.migrate(NOW).await.unwrap();
         test(db.clone()).await;
         db.close().await;
