@@ -25,7 +25,7 @@ const LOWEST_SQLITE: &str = "3.51.3";
 /// Page cache of a connection, in KiB; SQLite takes it as a negative number.
 const CACHE_KIB: &str = "-65536";
 
-const SQLITE_VERSION: &str = "SELECT sqlite_version()";
+const VERSION_SQLITE: &str = "SELECT sqlite_version()";
 const STANDBY_POSTGRES: &str = "SELECT pg_is_in_recovery()";
 const READ_POSTGRES: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -181,7 +181,7 @@ impl Db {
 
 async fn check_sqlite(options: &SqliteConnectOptions) -> Result<()> {
     let mut conn = options.connect().await?;
-    let found: String = sqlx::query_scalar(SQLITE_VERSION).fetch_one(&mut conn).await?;
+    let found: String = sqlx::query_scalar(VERSION_SQLITE).fetch_one(&mut conn).await?;
     conn.close().await?;
     let parts =
         |version: &str| -> Vec<u32> { version.split('.').map_while(|part| part.parse().ok()).collect() };

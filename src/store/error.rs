@@ -80,6 +80,9 @@ pub enum Error {
     /// The batch that the transaction was part of could not be committed; nothing of it is stored.
     #[error("the commit failed: {0}")]
     Commit(String),
+    /// The database went away while it committed: the change is stored or it is not.
+    #[error("the database went away during the commit")]
+    Uncertain,
     /// An earlier statement of this transaction failed, so nothing more of it can be done.
     #[error("an earlier statement of this transaction failed")]
     Broken,

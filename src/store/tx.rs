@@ -116,7 +116,7 @@ impl Tx {
     ///
     /// # Errors
     /// [`Error::Broken`] when an earlier statement failed; [`Error::Commit`] and [`Error::Retry`] when the database
-    /// refuses. Nothing is stored then.
+    /// refuses: nothing is stored then. [`Error::Uncertain`] when it went away.
     pub fn commit(self, warrant: &dyn Warrant) -> impl Future<Output = Result<()>> + Send + use<> {
         // The warrant is a proof by its type; it need not live as long as the commit takes.
         let _ = warrant;
@@ -130,7 +130,10 @@ impl Tx {
         }
         match self.0.link {
             Link::SqliteTurn(turn) => turn.release().await,
-            Link::Postgres(tx) => Ok(tx.commit().await?),
+            Link::Postgres(tx) => tx.commit().await.map_err(|error| match error.into() {
+                Error::Unreachable(_) | Error::Closed => Error::Uncertain,
+                refused => refused,
+            }),
             Link::SqliteRead(_) | Link::SqliteGlance(_) | Link::PostgresGlance(_) => Err(Error::ReadOnly),
         }
     }

@@ -23,8 +23,8 @@ const USAGE_FETCH: &str = "
 const USAGE_RESERVE: &str = "
     UPDATE usages SET instances = instances + $2, gpus = gpus + $3
      WHERE holder = $1
-       AND ($4 IS NULL OR instances + $2 <= $4)
-       AND ($5 IS NULL OR gpus + $3 <= $5)";
+       AND (CAST($4 AS BIGINT) IS NULL OR instances + $2 <= $4)
+       AND (CAST($5 AS BIGINT) IS NULL OR gpus + $3 <= $5)";
 
 const USAGE_RELEASE: &str = "
     UPDATE usages SET instances = instances - $2, gpus = gpus - $3 WHERE holder = $1";

@@ -65,7 +65,7 @@ impl Turn {
     pub(super) async fn release(mut self) -> Result<()> {
         let (told, heard) = oneshot::channel();
         self.end(Ending::Kept(told));
-        heard.await.unwrap_or(Err(Error::Closed))
+        heard.await.unwrap_or(Err(Error::Uncertain))
     }
 
     fn end(&mut self, ending: Ending) {
