@@ -123,13 +123,26 @@ impl Tx {
         self.settle()
     }
 
+    /// Undoes the changes, and returns when all that the transaction saw is on disk: for an answer that rests on it,
+    /// such as one given before. On SQLite a transaction sees those that share its batch, not yet committed.
+    ///
+    /// # Errors
+    /// [`Error::Commit`] when what was seen could not be committed.
+    pub async fn rollback(self) -> Result<()> {
+        match self.0.link {
+            Link::SqliteTurn(turn) => turn.release(false).await,
+            Link::Postgres(tx) => Ok(tx.rollback().await?),
+            Link::SqliteRead(_) | Link::SqliteGlance(_) | Link::PostgresGlance(_) => Err(Error::ReadOnly),
+        }
+    }
+
     /// Commits without a warrant: only for the store's own schema.
     pub(super) async fn settle(self) -> Result<()> {
         if self.0.broken {
             return Err(Error::Broken);
         }
         match self.0.link {
-            Link::SqliteTurn(turn) => turn.release().await,
+            Link::SqliteTurn(turn) => turn.release(true).await,
             Link::Postgres(tx) => tx.commit().await.map_err(|error| match error.into() {
                 Error::Unreachable(_) | Error::Closed => Error::Uncertain,
                 refused => refused,

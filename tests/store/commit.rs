@@ -70,8 +70,8 @@ async fn when_a_commit_fails_whoever_shared_it_is_told_and_nobody_is_told_wrong(
             if bad {
                 // A broken reference that SQLite looks at only when it commits.
                 tx.query("PRAGMA defer_foreign_keys = ON").execute().await.unwrap();
-                let sql = "INSERT INTO usages VALUES ('nobody', 'no such team', 0, 0, 0, 0, 0)";
-                tx.query(sql).execute().await.unwrap();
+                let sql = "INSERT INTO usages VALUES ($1, 'no such team', 0, 0, 0, 0, 0)";
+                tx.query(sql).bind(number.to_string()).execute().await.unwrap();
             }
             let outcome = tx.commit(&warrant).await;
             assert!(!(bad && outcome.is_ok()));

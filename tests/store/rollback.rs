@@ -26,6 +26,17 @@ async fn a_dropped_transaction_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_leaves_nothing_and_waits_for_what_was_seen() {
+    for site in Site::both().await {
+        let mut tx = site.db.begin().await.unwrap();
+        subject_write(&mut tx, "gone").await.unwrap();
+        tx.rollback().await.unwrap();
+        assert_eq!(site.subjects().await, 0);
+        site.db.ping_write().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_future_rolls_back() {
     for site in Site::both().await {
         let (written, told) = tokio::sync::oneshot::channel();
