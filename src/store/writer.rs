@@ -1,8 +1,8 @@
 //! SQLite's turnstile: one task owns the one writing connection and lends it to one job at a time.
 //!
-//! Group commit: jobs that queue up share one `BEGIN IMMEDIATE … COMMIT`, each inside a savepoint of its own, and hear
-//! "committed" only after the COMMIT. One fsync then serves many; a job that fails takes only its savepoint with it.
-//! When the COMMIT fails, every job of the batch hears so.
+//! Group commit: jobs that queue up share one `BEGIN IMMEDIATE … COMMIT`, each inside a savepoint of its own,
+//! and hear "committed" only after the COMMIT. One fsync then serves many; a job that fails takes only its
+//! savepoint with it. When the COMMIT fails, every job of the batch hears so.
 
 use std::time::Duration;
 
@@ -146,7 +146,8 @@ impl Turnstile {
         }
     }
 
-    /// Runs jobs in one transaction until nobody waits or the batch is full; says who asked to close meanwhile.
+    /// Runs jobs in one transaction until nobody waits or the batch is full; says who asked to close
+    /// meanwhile.
     async fn batch(&mut self, first: oneshot::Sender<Result<Turn>>) -> Option<oneshot::Sender<()>> {
         let mut conn = match self.begin().await {
             Ok(conn) => conn,

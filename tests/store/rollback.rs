@@ -1,4 +1,5 @@
-//! Whatever way a transaction is left without a commit, nothing of it stays, and the next one finds all in order.
+//! Whatever way a transaction is left without a commit, nothing of it stays, and the next one finds all in
+//! order.
 
 use std::time::Duration;
 
@@ -100,8 +101,8 @@ async fn the_ledger_is_append_only() {
         for sql in [
             "INSERT INTO teams (id, slug, name, description, preset, spending, limits, version, created_at)
              VALUES ('t', 't', 't', '', 'grid', 'pool', '{}', 1, 0)",
-            "INSERT INTO transactions (id, team, kind, occurred_at, recorded_at, actor, reason, member, instance,
-                                       reverses, idem_key)
+            "INSERT INTO transactions (id, team, kind, occurred_at, recorded_at, actor, reason, member,
+                                       instance, reverses, idem_key)
              VALUES ('x', 't', 'grant', 0, 0, 'system', '', '', '', NULL, 'x')",
         ] {
             tx.query(sql).execute().await.unwrap();
