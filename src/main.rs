@@ -1,3 +1,1 @@
-//! The muster program.
-
 fn main() {}
