@@ -203,7 +203,8 @@ macro_rules! as_text {
 
 as_text! {
     InstallationId UserId TeamId MemberId SessionId ApiKeyId HostId ProductId ImageId InstanceId DriveId
-    AccountId TransactionId HoldId SegmentId TopUpId PluginId PriceVersionId DecisionId AuditId OutboxId RequestId
+    AccountId TransactionId HoldId SegmentId TopUpId PluginId PriceVersionId DecisionId AuditId OutboxId
+    RequestId
 }
 
 macro_rules! as_word {

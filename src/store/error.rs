@@ -42,7 +42,7 @@ pub enum Error {
     },
     /// A step that was applied long ago has another text today.
     #[error(
-        "migration {name} was applied with another text than this muster carries: start the one that applied it"
+        "migration {name} was applied with another text than this muster has: start the one that applied it"
     )]
     AlteredStep {
         /// The step's name.
