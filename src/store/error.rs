@@ -14,9 +14,7 @@ pub enum Error {
     #[error("database address: {0}")]
     Address(String),
     /// The SQLite that was linked in has the WAL-reset bug, which can corrupt a database.
-    #[error(
-        "SQLite {found} is too old: at least {wanted} is needed, earlier ones can corrupt a database in WAL mode"
-    )]
+    #[error("SQLite {found} is too old: at least {wanted} is needed, earlier ones can corrupt a database")]
     OldSqlite {
         /// The version that was found.
         found: String,
@@ -44,7 +42,7 @@ pub enum Error {
     },
     /// A step that was applied long ago has another text today.
     #[error(
-        "migration {name} was applied with another text than this muster carries: the binary was built from an altered source"
+        "migration {name} was applied with another text than this muster has: start the one that applied it"
     )]
     AlteredStep {
         /// The step's name.

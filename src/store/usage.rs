@@ -1,4 +1,5 @@
-//! What is held of each counted limit: one row per member and one per team, moved only by conditional updates.
+//! What is held of each counted limit: one row per member and one per team, moved only by conditional
+//! updates.
 
 use super::{Conn, Error, Result, Tx, query::record};
 use crate::{ids::TeamId, model::quota::Usage};
@@ -50,7 +51,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Counts instances and GPUs for the holder, unless that would cross one of the limits; whether it fitted.
+    /// Counts instances and GPUs for the holder, unless that would cross one of the limits; whether it
+    /// fitted.
     pub async fn usage_reserve(
         &mut self,
         holder: &str,

@@ -70,8 +70,8 @@ async fn when_a_commit_fails_whoever_shared_it_is_told_and_nobody_is_told_wrong(
             if bad {
                 // A broken reference that SQLite looks at only when it commits.
                 tx.query("PRAGMA defer_foreign_keys = ON").execute().await.unwrap();
-                let sql = "INSERT INTO usages VALUES ('nobody', 'no such team', 0, 0, 0, 0, 0)";
-                tx.query(sql).execute().await.unwrap();
+                let sql = "INSERT INTO usages VALUES ($1, 'no such team', 0, 0, 0, 0, 0)";
+                tx.query(sql).bind(number.to_string()).execute().await.unwrap();
             }
             let outcome = tx.commit(&warrant).await;
             assert!(!(bad && outcome.is_ok()));
@@ -92,15 +92,15 @@ async fn when_a_commit_fails_whoever_shared_it_is_told_and_nobody_is_told_wrong(
 async fn sixty_four_conditional_updates_at_once_never_cross_a_floor() {
     for site in Site::both().await {
         let mut tx = site.db.begin().await.unwrap();
-        let sql = "INSERT INTO login_throttles (subject, failures, blocked_until, updated_at) VALUES ($1, $2, 0, 0)";
-        tx.query(sql).bind("purse").bind(100).execute().await.unwrap();
+        subject_write(&mut tx, "purse").await.unwrap();
+        tx.query("UPDATE login_throttles SET failures = $1").bind(100).execute().await.unwrap();
         site.commit(tx).await.unwrap();
         let takers = (0..64).map(|_| {
             let (db, warrant) = (site.db.clone(), site.warrant());
             tokio::spawn(async move {
                 let mut tx = db.begin().await.unwrap();
-                let sql = "UPDATE login_throttles SET failures = failures - $2 WHERE subject = $1 AND failures >= $2";
-                let taken = tx.query(sql).bind("purse").bind(3).execute().await.unwrap();
+                let sql = "UPDATE login_throttles SET failures = failures - $1 WHERE failures >= $1";
+                let taken = tx.query(sql).bind(3).execute().await.unwrap();
                 tx.commit(&warrant).await.unwrap();
                 taken
             })

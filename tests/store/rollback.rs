@@ -1,4 +1,5 @@
-//! Whatever way a transaction is left without a commit, nothing of it stays, and the next one finds all in order.
+//! Whatever way a transaction is left without a commit, nothing of it stays, and the next one finds all in
+//! order.
 
 use std::time::Duration;
 
@@ -22,6 +23,17 @@ async fn a_dropped_transaction_leaves_nothing() {
         subject_write(&mut tx, "gone").await.unwrap();
         site.commit(tx).await.unwrap();
         assert_eq!(site.subjects().await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_leaves_nothing_and_waits_for_what_was_seen() {
+    for site in Site::both().await {
+        let mut tx = site.db.begin().await.unwrap();
+        subject_write(&mut tx, "gone").await.unwrap();
+        tx.rollback().await.unwrap();
+        assert_eq!(site.subjects().await, 0);
+        site.db.ping_write().await.unwrap();
     }
 }
 
@@ -89,8 +101,8 @@ async fn the_ledger_is_append_only() {
         for sql in [
             "INSERT INTO teams (id, slug, name, description, preset, spending, limits, version, created_at)
              VALUES ('t', 't', 't', '', 'grid', 'pool', '{}', 1, 0)",
-            "INSERT INTO transactions (id, team, kind, occurred_at, recorded_at, actor, reason, member, instance,
-                                       reverses, idem_key)
+            "INSERT INTO transactions (id, team, kind, occurred_at, recorded_at, actor, reason, member,
+                                       instance, reverses, idem_key)
              VALUES ('x', 't', 'grant', 0, 0, 'system', '', '', '', NULL, 'x')",
         ] {
             tx.query(sql).execute().await.unwrap();

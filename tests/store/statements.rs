@@ -1,7 +1,7 @@
 //! Every SQL statement of the store prepares on the database that it is for.
 //!
-//! Statements are found in the source by their shape, `const NAME: &str = "…";`, as `src/store/mod.rs` asks for. One
-//! whose name ends in `_SQLITE` or `_POSTGRES` is for that database only.
+//! Statements are found in the source by their shape, `const NAME: &str = "…";`, as `src/store/mod.rs` asks
+//! for. One whose name ends in `_SQLITE` or `_POSTGRES` is for that database only.
 
 use std::{collections::BTreeMap, path::Path, str::FromStr};
 
