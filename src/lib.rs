@@ -23,3 +23,4 @@ pub mod policy;
 pub mod store;
 pub mod telemetry;
 pub mod time;
+pub mod worker;

@@ -4,6 +4,7 @@
 
 mod extract;
 mod health;
+mod instances;
 mod openapi;
 mod operator;
 mod problem;

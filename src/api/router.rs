@@ -15,7 +15,7 @@ use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLaye
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    health, openapi, operator,
+    health, instances, openapi, operator,
     problem::{self, Problem},
 };
 use crate::{
@@ -50,6 +50,18 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operator::update_product))
         .routes(routes!(operator::create_image, operator::list_images))
         .routes(routes!(operator::update_image))
+        .routes(routes!(instances::list_catalog))
+        .routes(routes!(instances::create_estimate))
+        .routes(routes!(instances::create_instance, instances::list_instances))
+        .routes(routes!(instances::get_instance))
+        .routes(routes!(instances::release_instance))
+        .routes(routes!(instances::get_instance_access))
+        .routes(routes!(instances::get_instance_logs))
+        .routes(routes!(instances::get_instance_metrics))
+        .routes(routes!(instances::get_instance_billing))
+        .routes(routes!(instances::get_instance_config))
+        .routes(routes!(instances::get_instance_hardware))
+        .routes(routes!(instances::list_drives))
 }
 
 /// The OpenAPI document, from the same list as the routes.

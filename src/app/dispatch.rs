@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::App;
 use crate::{
-    docker::{Backend, Trouble},
+    docker::Backend,
     error::{Error, Result},
     ids::{HostId, InstanceId, SegmentId},
     ledger::{
@@ -173,7 +173,7 @@ impl App {
             Ok(id) => self.started(op, backend, row, &id).await,
             Err(StartError::Ours(error)) => Err(error),
             Err(StartError::Host(error)) => {
-                let Some(reason) = hopeless(error.trouble()) else { return Err(error.into()) };
+                let Some(reason) = error.instance_reason() else { return Err(error.into()) };
                 self.fail(op, row, reason, &error.to_string()).await
             }
         }
@@ -545,15 +545,6 @@ fn end_of(row: &InstanceRow, detail: &Detail, now: Timestamp) -> Timestamp {
         (Some(finished), _) => finished.min(now),
     };
     end.max(start)
-}
-
-/// The reason to give a launch up for, if trying again is hopeless.
-fn hopeless(trouble: Trouble) -> Option<Reason> {
-    match trouble {
-        Trouble::ImageMissing | Trouble::Registry => Some(Reason::ImageMissing),
-        Trouble::Unreachable | Trouble::DiskFull | Trouble::CapacityPort => None,
-        _ => Some(Reason::HostRefused),
-    }
 }
 
 enum StartError {

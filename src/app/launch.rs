@@ -355,8 +355,8 @@ impl App {
         let member = scope.member()?;
         let mut mounts = Vec::new();
         let wanted = [
-            (new.mount_team_drive, None, "/team_data", !member.role.runs_the_team()),
-            (new.mount_personal_drive, Some(member.id), "/datadrive", false),
+            (new.mount_team_drive, None, TEAM_DRIVE, !member.role.runs_the_team()),
+            (new.mount_personal_drive, Some(member.id), PERSONAL_DRIVE, false),
         ];
         for (_, owner, target, read_only) in wanted.into_iter().filter(|(wanted, ..)| *wanted) {
             let known = tx.drive_on(scope.team.id, owner, host).await?;
@@ -432,6 +432,12 @@ impl App {
         self.price_quote(op, scope.team.id, &plan.price, &plan.product, member, plan.unit_qty).await
     }
 }
+
+/// Where instances see the team's drive.
+pub(super) const TEAM_DRIVE: &str = "/team_data";
+
+/// Where instances see their member's own drive.
+pub(super) const PERSONAL_DRIVE: &str = "/datadrive";
 
 /// How often a launch is tried again when the world moved under it.
 const ATTEMPTS: u32 = 4;

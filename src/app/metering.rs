@@ -12,7 +12,7 @@ use crate::{
     ledger::{
         account::AccountKind,
         hold::{self, Hold},
-        interval::{Interval, Segment},
+        interval::{Interval, Segment, Watermark},
         posting::{IdemKey, Posting},
         rating::{self, Charge, Tally},
     },
@@ -22,7 +22,11 @@ use crate::{
     },
     money::{Credits, NanoCredits},
     op::Op,
-    store::{Outcome, Tx, Watermark, instances::InstanceRow},
+    store::{
+        Outcome, Tx,
+        instances::InstanceRow,
+        record::{AuditRow, OutboxRow},
+    },
     time::Timestamp,
 };
 
@@ -284,6 +288,47 @@ impl App {
             }
             Outcome::AlreadyApplied | Outcome::Refused(_) => Ok(Credits::ZERO),
         }
+    }
+
+    /// Leaves a message about an instance's money for whoever listens.
+    async fn notice(
+        &self,
+        op: &Op,
+        tx: &mut Tx,
+        instance: &InstanceRow,
+        kind: &str,
+        percent: u8,
+        until: Timestamp,
+    ) -> Result<()> {
+        let document = serde_json::json!({
+            "instance": instance.id,
+            "member": instance.member,
+            "percent_of_runway_left": percent,
+            "funded_until": until,
+        });
+        let row = OutboxRow {
+            id: op.id(),
+            team: instance.team.to_string(),
+            kind: kind.to_owned(),
+            document: document.to_string(),
+            created_at: op.now(),
+            delivered_at: None,
+        };
+        tx.outbox_insert(&row).await?;
+        tx.audit_insert(&AuditRow {
+            id: op.id(),
+            team: instance.team.to_string(),
+            at: op.now(),
+            actor: op.actor.name(),
+            action: kind.to_owned(),
+            target: instance.id.to_string(),
+            outcome: "done".to_owned(),
+            decision: None,
+            request: op.request.to_string(),
+            document: document.to_string(),
+        })
+        .await?;
+        Ok(())
     }
 
     async fn drain_end(&self, tx: &mut Tx, mut instance: InstanceRow) -> Result<Option<crate::ids::HostId>> {

@@ -4,8 +4,10 @@
 //! gives them a rhythm.
 
 pub mod auth;
+mod books;
 pub mod catalog;
 mod dispatch;
+pub mod drives;
 mod fleet;
 mod gate;
 pub mod hosts;
