@@ -15,7 +15,8 @@ use crate::{
         catalog::Catalog,
         drives::DriveView,
         instances::{
-            InstanceAccess, InstanceBilling, InstanceConfig, InstanceHardware, InstanceLogs, InstanceView, View,
+            InstanceAccess, InstanceBilling, InstanceConfig, InstanceHardware, InstanceLogs, InstanceView,
+            View,
         },
         launch::{Estimate, NewEstimate, NewInstance},
     },

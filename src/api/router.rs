@@ -71,7 +71,11 @@ pub fn document() -> utoipa::openapi::OpenApi {
 }
 
 /// The whole HTTP door.
-pub fn router(app: Arc<App>, settings: &DoorSettings, render_metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Router {
+pub fn router(
+    app: Arc<App>,
+    settings: &DoorSettings,
+    render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+) -> Router {
     let (routes, _) = nouns(settings).split_for_parts();
     let api = routes
         .route("/openapi.json", get(openapi::serve))
@@ -94,6 +98,18 @@ pub fn router(app: Arc<App>, settings: &DoorSettings, render_metrics: Arc<dyn Fn
         .layer(layers)
 }
 
+/// Serves until `told` resolves, then finishes the requests that are under way.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    routes: Router,
+    told: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, routes).with_graceful_shutdown(told).await
+}
+
 async fn identify(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let op = app.op(crate::op::Actor::Anonymous);
     problem::render(RequestId::fresh(op.now(), op.chance()), request, next).await
@@ -109,8 +125,7 @@ async fn measure(request: Request, next: Next) -> Response {
     let method = request.method().to_string();
     let started = tokio::time::Instant::now();
     let response = next.run(request).await;
-    let labels =
-        [("route", route), ("method", method), ("status", response.status().as_u16().to_string())];
+    let labels = [("route", route), ("method", method), ("status", response.status().as_u16().to_string())];
     metrics::histogram!("muster_http_request_seconds", &labels).record(started.elapsed());
     response
 }

@@ -38,7 +38,12 @@ impl App {
                 if row.revoked_at.is_some() || row.expires_at.is_some_and(|at| at <= now) {
                     return Err(session_ended());
                 }
-                Ok(Actor::Key { key: row.id, team: row.team, member: row.member, scopes: row.scopes.0.into() })
+                Ok(Actor::Key {
+                    key: row.id,
+                    team: row.team,
+                    member: row.member,
+                    scopes: row.scopes.0.into(),
+                })
             }
             Some(TokenKind::OperatorClaim) | None => Err(signed_out()),
         }

@@ -45,7 +45,14 @@ impl App {
 
 impl From<DriveRow> for DriveView {
     fn from(row: DriveRow) -> Self {
-        let target = if row.member.is_some() { super::launch::PERSONAL_DRIVE } else { super::launch::TEAM_DRIVE };
-        Self { id: row.id, member: row.member, host: row.host, target: target.to_owned(), created_at: row.created_at }
+        let target =
+            if row.member.is_some() { super::launch::PERSONAL_DRIVE } else { super::launch::TEAM_DRIVE };
+        Self {
+            id: row.id,
+            member: row.member,
+            host: row.host,
+            target: target.to_owned(),
+            created_at: row.created_at,
+        }
     }
 }
