@@ -32,7 +32,7 @@ impl From<Error> for Problem {
 
 /// The body of every failure.
 #[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct ProblemBody {
+pub(super) struct ProblemBody {
     /// Where the code is explained.
     #[serde(rename = "type")]
     pub kind: String,

@@ -4,6 +4,7 @@
 //! gives them a rhythm.
 
 pub mod auth;
+mod books;
 pub mod catalog;
 mod fleet;
 mod gate;
