@@ -2,9 +2,13 @@
 //!
 //! One file per noun with its handlers; [`router`] lists them once, for the routes and the OpenAPI document alike.
 
+mod books;
+mod credits;
 mod extract;
 mod health;
 mod openapi;
 mod operator;
+mod prices;
 mod problem;
 pub mod router;
+mod top_ups;

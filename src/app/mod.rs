@@ -4,15 +4,22 @@
 //! gives them a rhythm.
 
 pub mod auth;
-mod books;
+pub mod balance;
+pub mod bills;
+pub mod books;
 pub mod catalog;
+pub mod credits;
 mod fleet;
 mod gate;
 pub mod hosts;
+pub mod ledger;
+pub mod plugins;
 pub mod prices;
 pub mod products;
 pub mod secrets;
 mod setup;
+pub mod top_ups;
+pub mod transactions;
 
 use std::sync::Arc;
 
