@@ -2,7 +2,8 @@
 //!
 //! The floors, top to bottom: doors (`api`, `worker`, `cli`) translate; services (`app`) decide; rooms with one
 //! outside thing each (`store`, `policy`, `plugins`, `docker`, `telemetry`) never import each other; the ground
-//! (`model`, `ledger`, and the small files here) is pure. `docs/architecture.md` has the map, `tests/tidy.rs` the rules.
+//! (`model`, `ledger`, and the small files here) is pure. `docs/architecture.md` has the map; `tests/tidy.rs` keeps
+//! the rules.
 
 pub mod api;
 pub mod app;
@@ -22,3 +23,4 @@ pub mod policy;
 pub mod store;
 pub mod telemetry;
 pub mod time;
+pub mod worker;

@@ -194,7 +194,9 @@ mod tests {
         }
 
         #[test]
-        fn a_split_of_time_costs_what_the_whole_costs(price in 0i64..1_000_000_000_000, at in 0i64..HOURS, end in 0i64..HOURS) {
+        fn a_split_of_time_costs_what_the_whole_costs(
+            price in 0i64..1_000_000_000_000, at in 0i64..HOURS, end in 0i64..HOURS,
+        ) {
             let (at, end) = (at.min(end), at.max(end));
             let whole = prorate(NanoCredits(price), end, 3_600_000_000).unwrap();
             let first = prorate(NanoCredits(price), at, 3_600_000_000).unwrap();

@@ -251,8 +251,8 @@ CREATE UNIQUE INDEX drives_personal ON drives (team, member, host) WHERE member 
 
 -- The books -----------------------------------------------------------------------------------------------------
 
--- member '' for the accounts of the team itself. The four counters move only in the transaction that writes entries;
--- moves counts those transactions and numbers their entries, so that every earlier balance can be told.
+-- member '' for the accounts of the team itself. The four counters move only in the transaction that writes
+-- entries; moves counts those transactions and numbers their entries, so that every earlier balance can be told.
 CREATE TABLE accounts (
     id              TEXT PRIMARY KEY,
     team            TEXT NOT NULL REFERENCES teams (id),

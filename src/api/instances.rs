@@ -13,15 +13,16 @@ use crate::{
     app::{
         App,
         catalog::Catalog,
+        drives::DriveView,
         instances::{
-            InstanceAccess, InstanceBilling, InstanceConfig, InstanceHardware, InstanceLogs, InstanceView, View,
+            InstanceAccess, InstanceBilling, InstanceConfig, InstanceHardware, InstanceLogs, InstanceView,
         },
         launch::{Estimate, NewEstimate, NewInstance},
     },
     ids::InstanceId,
     model::{
         host::Stats,
-        page::{Items, Page},
+        page::{Items, Page, View},
     },
 };
 
@@ -39,6 +40,16 @@ pub(super) struct Listing {
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
+}
+
+/// Whose drives to list.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Viewing {
+    /// `self` for the caller's own and the team's, `admin` for everybody's.
+    #[serde(default)]
+    view: View,
 }
 
 /// How many lines of a log.
@@ -212,4 +223,17 @@ pub(super) async fn get_instance_hardware(
     Caller(op): Caller,
 ) -> Answer<InstanceHardware> {
     Ok(Json(app.instance_hardware(&op, &team, id).await?))
+}
+
+/// The team's drives: the caller's own and the team's, or everybody's.
+#[utoipa::path(get, path = "/teams/{team}/drives", operation_id = "listDrives", tag = "drives",
+    params(("team" = String, Path, description = "Id or slug of the team"), Viewing),
+    responses((status = 200, body = Items<DriveView>)))]
+pub(super) async fn list_drives(
+    State(app): State<Arc<App>>,
+    At(team): At<String>,
+    Asked(viewing): Asked<Viewing>,
+    Caller(op): Caller,
+) -> Answer<Items<DriveView>> {
+    Ok(Json(app.drives(&op, &team, viewing.view).await?))
 }

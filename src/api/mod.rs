@@ -6,6 +6,7 @@ mod books;
 mod credits;
 mod extract;
 mod health;
+mod instances;
 mod openapi;
 mod operator;
 mod prices;

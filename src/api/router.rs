@@ -18,7 +18,7 @@ use utoipa_axum::{
 };
 
 use super::{
-    books, credits, health, openapi, operator, prices,
+    books, credits, health, instances, openapi, operator, prices,
     problem::{self, Problem},
     top_ups,
 };
@@ -67,6 +67,18 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(prices::activate_price, prices::list_prices))
         .routes(routes!(prices::upload_plugin, prices::list_plugins).layer(plugins))
         .routes(routes!(prices::get_plugin))
+        .routes(routes!(instances::list_catalog))
+        .routes(routes!(instances::create_estimate))
+        .routes(routes!(instances::create_instance, instances::list_instances))
+        .routes(routes!(instances::get_instance))
+        .routes(routes!(instances::release_instance))
+        .routes(routes!(instances::get_instance_access))
+        .routes(routes!(instances::get_instance_logs))
+        .routes(routes!(instances::get_instance_metrics))
+        .routes(routes!(instances::get_instance_billing))
+        .routes(routes!(instances::get_instance_config))
+        .routes(routes!(instances::get_instance_hardware))
+        .routes(routes!(instances::list_drives))
 }
 
 /// The OpenAPI document, from the same list as the routes.

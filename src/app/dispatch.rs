@@ -7,9 +7,9 @@ use std::collections::HashMap;
 
 use super::App;
 use crate::{
-    docker::{Backend, Trouble},
+    docker::Backend,
     error::{Error, Result},
-    ids::{HostId, Id, InstanceId, SegmentId},
+    ids::{HostId, InstanceId, SegmentId},
     ledger::{
         account::AccountKind,
         interval::Segment,
@@ -19,8 +19,8 @@ use crate::{
         host::{AdminState, Attach, HostKind, Reach},
         instance::{Desired, Detail, Launch, Phase, Reason, Seen, State, container_name},
     },
-    op::{Op, SystemWarrant},
-    store::{Tx, fleet::HostRow, instances::InstanceRow, ledger::Applied},
+    op::Op,
+    store::{Json, Outcome, Tx, fleet::HostRow, instances::InstanceRow},
     time::{Span, Timestamp},
 };
 
@@ -29,6 +29,9 @@ const GRACE: Span = Span::from_seconds(10);
 
 /// An exit code that says nothing: the engine was away when the container ended, and made up time and code.
 const ENGINE_WAS_AWAY: i64 = 255;
+
+/// What the time of a running instance is metered as.
+const INSTANCE_TIME: &str = "instance";
 
 /// What a pass found to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,9 +145,9 @@ impl App {
             (Desired::Running, State::Running | State::Unreachable, _) => {
                 self.ended_by_itself(op, backend, row, seen).await
             }
-            (Desired::Running, State::Stopped | State::Stopping | State::Releasing, _)
-            | (Desired::Stopped, State::Stopped, _)
-            | (_, State::Released | State::Failed, _) => Ok(false),
+            (_, State::Released | State::Failed, _)
+            | (Desired::Running, State::Stopped | State::Stopping | State::Releasing, _) => Ok(false),
+            (Desired::Stopped, State::Stopped, _) => self.stopped(op, row).await,
             (Desired::Stopped, _, _) => self.stop(op, backend, row, seen, State::Stopped).await,
             (Desired::Released, _, Some(_)) if row.ended_at.is_none() => {
                 self.stop(op, backend, row, seen, State::Releasing).await
@@ -165,12 +168,12 @@ impl App {
 
     /// Brings a launch to life: network, drives, image, container.
     async fn start(&self, op: &Op, host: &HostRow, backend: &dyn Backend, row: InstanceRow) -> Result<bool> {
-        let attach = host.facts.as_ref().map_or(Attach::None, |facts| facts.attach);
+        let attach = host.facts.as_ref().map_or(Attach::None, |facts| facts.0.attach);
         match self.start_container(op, backend, &row, attach).await {
             Ok(id) => self.started(op, backend, row, &id).await,
             Err(StartError::Ours(error)) => Err(error),
             Err(StartError::Host(error)) => {
-                let Some(reason) = hopeless(error.trouble()) else { return Err(error.into()) };
+                let Some(reason) = error.instance_reason() else { return Err(error.into()) };
                 self.fail(op, row, reason, &error.to_string()).await
             }
         }
@@ -184,12 +187,12 @@ impl App {
         attach: Attach,
     ) -> std::result::Result<String, StartError> {
         let launch = self.launch_of(row).await?;
-        if !backend.image_present(&row.spec.image).await? {
+        if !backend.image_present(&row.spec.0.image).await? {
             self.state_save(op, row.clone(), State::Pulling).await?;
-            backend.image_pull(&row.spec.image).await?;
+            backend.image_pull(&row.spec.0.image).await?;
         }
         backend.network_ensure(row.team, self.installation, self.settings.network_pool).await?;
-        for mount in &row.spec.mounts {
+        for mount in &row.spec.0.mounts {
             let labels = [("muster.team".to_owned(), row.team.to_string())];
             backend.volume_ensure(&mount.volume, self.installation, &labels).await?;
         }
@@ -205,7 +208,7 @@ impl App {
             instance: row.id,
             generation: row.generation,
             team: row.team,
-            spec: row.spec.clone(),
+            spec: row.spec.0.clone(),
             spec_digest: row.spec_digest.clone(),
             accelerators: accelerators.into_iter().map(|row| row.uuid).collect(),
             jupyter_token: String::from_utf8_lossy(&token).into_owned(),
@@ -216,14 +219,14 @@ impl App {
     async fn started(&self, op: &Op, backend: &dyn Backend, row: InstanceRow, id: &str) -> Result<bool> {
         let Some(detail) = backend.detail(id).await? else { return Ok(true) };
         let Some(started_at) = detail.started_at else { return Ok(true) };
-        let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(true) };
+        let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
         if row.started_at.is_none() {
             row.started_at = Some(started_at);
             row.proof_at = Some(started_at);
             tx.segment_open(&self.segment(op, &row, started_at)?).await?;
         }
         row.container_id = Some(detail.id.clone());
-        row.ports = detail.ports.clone();
+        row.ports = Json(detail.ports.clone());
         row.state = State::Running;
         let row = tx.instance_save(row).await?;
         self.system_commit(op, tx).await?;
@@ -241,7 +244,7 @@ impl App {
             team: row.team,
             member: row.member,
             instance: row.id,
-            kind: "instance".to_owned(),
+            kind: INSTANCE_TIME.to_owned(),
             number: 0,
             quantity: row.unit_qty,
             price_version: row.price_version,
@@ -284,7 +287,7 @@ impl App {
             return self.ended(op, row, &detail).await;
         }
         // Removed outside of us: nobody can say when, so it is billed to the last proof of life.
-        let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(true) };
+        let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
         let end = row.proof_at.unwrap_or(op.now());
         row.reason = Some(Reason::HostLost);
         row.reason_detail = "its container was removed from the host by somebody else".to_owned();
@@ -297,7 +300,7 @@ impl App {
 
     /// The main process is over: writes the end, frees the accelerators, keeps the container until it is released.
     async fn ended(&self, op: &Op, row: InstanceRow, detail: &Detail) -> Result<bool> {
-        let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(true) };
+        let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
         row.exit_code = detail.exit_code;
         if row.desired == Desired::Running {
             row.reason = Some(if detail.out_of_memory { Reason::OutOfMemory } else { Reason::Exited });
@@ -335,7 +338,7 @@ impl App {
             }
             None => None,
         };
-        let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(true) };
+        let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
         let never_ran = detail.as_ref().is_none_or(|detail| detail.started_at.is_none()) && row.started_at.is_none();
         let end = match &detail {
             Some(detail) => end_of(&row, detail, op.now()),
@@ -351,7 +354,7 @@ impl App {
         row.exit_code = detail.as_ref().and_then(|detail| detail.exit_code);
         if never_ran {
             row.ended_at = Some(op.now());
-            tx.allocations_free(row.id).await?;
+            self.accelerators_free(&mut tx, &row).await?;
         } else {
             self.end_write(&mut tx, &mut row, end).await?;
         }
@@ -364,7 +367,7 @@ impl App {
     /// The container is gone for good: once everything is charged, gives back hold, quota and accelerators.
     async fn settle(&self, op: &Op, row: InstanceRow) -> Result<bool> {
         if row.ended_at.is_none() {
-            let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(true) };
+            let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
             let end = row.proof_at.unwrap_or(op.now());
             self.end_write(&mut tx, &mut row, end).await?;
             row.state = State::Releasing;
@@ -373,8 +376,8 @@ impl App {
             return Ok(true);
         }
         self.meter(op).await?;
-        let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(true) };
-        if !tx.segments_settled(row.id).await? {
+        let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
+        if tx.segments_of_instance(row.id).await?.iter().any(|segment| !segment.settled) {
             return Ok(true);
         }
         row.state = State::Released;
@@ -386,7 +389,7 @@ impl App {
 
     /// A launch that cannot come to life: nothing ran, so everything is given back.
     async fn fail(&self, op: &Op, row: InstanceRow, reason: Reason, detail: &str) -> Result<bool> {
-        let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(true) };
+        let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
         row.state = State::Failed;
         row.reason = Some(reason);
         row.reason_detail = detail.chars().take(500).collect();
@@ -398,39 +401,74 @@ impl App {
     }
 
     async fn give_back(&self, op: &Op, tx: &mut Tx, row: &InstanceRow) -> Result<()> {
-        if let Some(hold) = tx.hold_open_of(row.id).await? {
-            let rest = hold.remaining()?;
-            if rest.is_positive() {
-                let revenue = tx.account_of_team(row.team, AccountKind::Revenue).await?;
-                let posting = Posting::hold_release(hold.account, revenue.id, rest)?;
-                let mut header = self.header(op, row.team, IdemKey::hold_release(hold.id));
-                header.member = Some(row.member);
-                header.instance = Some(row.id);
-                if !matches!(tx.posting_apply(&header, &posting).await?, Applied::Done) {
-                    return Err(Error::internal(format!("the hold {} could not be released", hold.id)));
-                }
-            }
-            tx.hold_close(hold.id, op.now()).await?;
-        }
-        tx.allocations_free(row.id).await?;
+        self.hold_give_back(op, tx, row).await?;
+        self.accelerators_free(tx, row).await?;
         for holder in [row.member.to_string(), row.team.to_string()] {
-            tx.usage_release(&holder, 1, row.gpus).await?;
+            tx.usage_release(&holder, 1, 0).await?;
         }
         Ok(())
+    }
+
+    async fn hold_give_back(&self, op: &Op, tx: &mut Tx, row: &InstanceRow) -> Result<()> {
+        let Some(hold) = tx.hold_open_of_instance(row.id).await? else { return Ok(()) };
+        let rest = hold.remaining()?;
+        if rest.is_positive() {
+            let revenue = tx.account_of_team(row.team, AccountKind::Revenue).await?;
+            let posting = Posting::hold_release(hold.account, revenue.id, rest)?;
+            let mut header = self.header(op, row.team, IdemKey::hold_release(hold.id));
+            header.member = Some(row.member);
+            header.instance = Some(row.id);
+            if tx.posting_apply(&header, &posting).await? != Outcome::Applied {
+                return Err(Error::internal(format!("the hold {} could not be released", hold.id)));
+            }
+        }
+        tx.hold_close(hold.id, rest, op.now()).await?;
+        Ok(())
+    }
+
+    /// Takes the accelerators back, from the instance and from the counts of its holders.
+    async fn accelerators_free(&self, tx: &mut Tx, row: &InstanceRow) -> Result<()> {
+        let freed = tx.allocations_free(row.id).await?;
+        if freed > 0 {
+            for holder in [row.member.to_string(), row.team.to_string()] {
+                tx.usage_release(&holder, 0, freed).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A stopped instance costs nothing: once its run is charged, what is left of its hold comes back.
+    async fn stopped(&self, op: &Op, row: InstanceRow) -> Result<bool> {
+        let mut read = self.db.read().await?;
+        let held = read.hold_open_of_instance(row.id).await?.is_some();
+        let settled = read.segments_of_instance(row.id).await?.iter().all(|segment| segment.settled);
+        drop(read);
+        if !held {
+            return Ok(false);
+        }
+        if !settled {
+            self.meter(op).await?;
+            return Ok(true);
+        }
+        let Some((mut tx, row)) = self.row_lock(&row).await? else { return Ok(true) };
+        self.hold_give_back(op, &mut tx, &row).await?;
+        self.system_commit(op, tx).await?;
+        Ok(false)
     }
 
     /// Writes the end of a run: closes its segment and frees its accelerators.
     async fn end_write(&self, tx: &mut Tx, row: &mut InstanceRow, end: Timestamp) -> Result<()> {
         if row.ended_at.is_none() {
             row.ended_at = Some(end);
-            tx.segment_close(row.id, end).await?;
+            if let Some(segment) = tx.segment_open_of_instance(row.id, INSTANCE_TIME).await? {
+                tx.segment_close(segment.id, end).await?;
+            }
         }
-        tx.allocations_free(row.id).await?;
-        Ok(())
+        self.accelerators_free(tx, row).await
     }
 
     async fn state_save(&self, op: &Op, row: InstanceRow, state: State) -> Result<()> {
-        let Some((mut tx, mut row)) = self.row_lock(op, &row).await? else { return Ok(()) };
+        let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(()) };
         if row.state != state && row.state.may_become(state) {
             row.state = state;
             tx.instance_save(row).await?;
@@ -440,7 +478,7 @@ impl App {
     }
 
     /// Opens a transaction with the instance as it is now; `None` if it has moved on since it was read.
-    async fn row_lock(&self, _op: &Op, row: &InstanceRow) -> Result<Option<(Tx, InstanceRow)>> {
+    async fn row_lock(&self, row: &InstanceRow) -> Result<Option<(Tx, InstanceRow)>> {
         let mut tx = self.db.begin().await?;
         tx.team_lock(row.team).await?;
         let fresh = tx.instance_fetch(row.id).await?.ok_or_else(|| Error::internal("an instance vanished"))?;
@@ -479,7 +517,7 @@ impl App {
     }
 
     async fn host_answered(&self, op: &Op, host: &HostRow, backend: &dyn Backend) -> Result<()> {
-        let stale = host.facts.as_ref().is_none_or(|facts| op.now() - facts.probed_at > self.settings.probe_every);
+        let stale = host.facts.as_ref().is_none_or(|facts| op.now() - facts.0.probed_at > self.settings.probe_every);
         let back = host.reach != Reach::Up;
         if back && host.kind == HostKind::Docker {
             // The address may have moved to another engine while it was away.
@@ -507,15 +545,6 @@ fn end_of(row: &InstanceRow, detail: &Detail, now: Timestamp) -> Timestamp {
         (Some(finished), _) => finished.min(now),
     };
     end.max(start)
-}
-
-/// The reason to give a launch up for, if trying again is hopeless.
-fn hopeless(trouble: Trouble) -> Option<Reason> {
-    match trouble {
-        Trouble::ImageMissing | Trouble::Registry => Some(Reason::ImageMissing),
-        Trouble::Unreachable | Trouble::DiskFull | Trouble::CapacityPort => None,
-        _ => Some(Reason::HostRefused),
-    }
 }
 
 enum StartError {

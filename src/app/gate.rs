@@ -90,6 +90,8 @@ impl App {
         if let Some(idempotency) = &op.idempotency {
             let known = tx.idempotency_fetch(&idempotency.scope, &idempotency.key).await?;
             if let Some(row) = known {
+                // The answer may be that of a twin whose commit is under way: wait until it is on disk.
+                tx.rollback().await?;
                 return Err(repetition(row, &idempotency.digest));
             }
         }

@@ -1,6 +1,6 @@
 //! Instances as people see them: lists, one instance with its tabs, and the wish to be rid of it.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     App,
@@ -9,16 +9,17 @@ use super::{
 use crate::{
     error::{Error, Result},
     ids::{HostId, ImageId, InstanceId, MemberId, ProductId, TeamId},
+    ledger::interval::Segment,
     model::{
         action::Action,
         host::{HostKind, Stats},
         instance::{Desired, Mount, PublishedPort, Reason, State},
-        page::{Items, Page},
+        page::{Items, Page, View},
     },
     money::Credits,
     op::Op,
     policy::{Facts, Resource},
-    store::{Conn, instances::InstanceRow, ledger::ChargeFilter},
+    store::{Conn, instances::InstanceRow},
     time::Timestamp,
 };
 
@@ -170,25 +171,13 @@ pub struct AcceleratorView {
     pub memory_mib: u32,
 }
 
-/// Whose records a list shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum View {
-    /// The caller's own.
-    #[default]
-    #[serde(rename = "self")]
-    Own,
-    /// Everybody's of the team.
-    Admin,
-}
-
 impl InstanceView {
     /// The view of a row, with the names it refers to.
     pub(crate) async fn of(conn: &mut Conn, row: InstanceRow) -> Result<Self> {
         let product = conn.product_fetch(row.product).await?.ok_or_else(|| Error::not_found("product"))?;
         let image = conn.image_fetch(row.image).await?.ok_or_else(|| Error::not_found("image"))?;
         let host = conn.host_fetch(row.host).await?.ok_or_else(|| Error::not_found("host"))?;
-        let cost = conn.charges_sum(&ChargeFilter::of_instance(row.id)).await?;
+        let cost = conn.charges_sum_of_instance(row.id).await?;
         Ok(Self {
             id: row.id,
             team: row.team,
@@ -254,7 +243,7 @@ impl App {
         let host = read.host_fetch(row.host).await?.ok_or_else(|| Error::not_found("host"))?;
         let token = self.seal.open(&row.jupyter_sealed, &row.id.to_string())?;
         let token = String::from_utf8_lossy(&token).into_owned();
-        let published = |inside: u16| row.ports.iter().find(|port| port.container == inside);
+        let published = |inside: u16| row.ports.0.iter().find(|port| port.container == inside);
         let (running, address) = (row.state == State::Running, host.address);
         let ssh = published(22).filter(|_| running);
         let jupyter = published(8888).filter(|_| running);
@@ -262,7 +251,7 @@ impl App {
             simulated: host.kind == HostKind::Simulated,
             ssh: ssh.map(|port| format!("ssh -p {} root@{address}", port.host)),
             jupyter_url: jupyter.map(|port| format!("http://{address}:{}/lab?token={token}", port.host)),
-            ports: if running { row.ports.clone() } else { Vec::new() },
+            ports: if running { row.ports.0.clone() } else { Vec::new() },
             jupyter_token: token,
             address,
         })
@@ -302,10 +291,12 @@ impl App {
     /// What it costs.
     pub async fn instance_billing(&self, op: &Op, team: &str, id: InstanceId) -> Result<InstanceBilling> {
         let (mut read, _, row) = self.instance_look(op, team, id, Action::GetInstanceBilling).await?;
-        let cost = read.charges_sum(&ChargeFilter::of_instance(row.id)).await?;
-        let billed_micros = read.charges_micros(row.id).await?;
-        let hold = read.hold_open_of(row.id).await?;
-        let remaining = hold.map(|hold| hold.remaining()).unwrap_or(Credits::ZERO);
+        let cost = read.charges_sum_of_instance(row.id).await?;
+        let segments = read.segments_of_instance(row.id).await?;
+        let billed = |segment: &Segment| (segment.billed_until - segment.start_at).as_micros();
+        let billed_micros = segments.iter().map(billed).sum();
+        let hold = read.hold_open_of_instance(row.id).await?;
+        let remaining = hold.map(|hold| hold.remaining()).transpose()?.unwrap_or(Credits::ZERO);
         Ok(InstanceBilling {
             start: row.started_at,
             end: row.ended_at,
@@ -321,15 +312,16 @@ impl App {
     pub async fn instance_config(&self, op: &Op, team: &str, id: InstanceId) -> Result<InstanceConfig> {
         let (mut read, _, row) = self.instance_look(op, team, id, Action::GetInstanceConfig).await?;
         let image = read.image_fetch(row.image).await?.ok_or_else(|| Error::not_found("image"))?;
+        let spec = row.spec.0;
         let mount = |mount: Mount| MountView { target: mount.target, read_only: mount.read_only };
         Ok(InstanceConfig {
             image_name: image.name,
             image_description: image.description,
-            image_reference: row.spec.image,
-            ports: row.spec.ports,
-            env: row.spec.env,
-            command: row.spec.command,
-            mounts: row.spec.mounts.into_iter().map(mount).collect(),
+            image_reference: spec.image,
+            ports: spec.ports,
+            env: spec.env,
+            command: spec.command,
+            mounts: spec.mounts.into_iter().map(mount).collect(),
         })
     }
 

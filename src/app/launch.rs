@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     App,
-    gate::{Outcome, Scope},
+    gate::{Granted, Outcome, Scope},
     instances::InstanceView,
     prices::ActivePrice,
 };
@@ -16,27 +16,26 @@ use crate::{
     error::{Error, Findings, Kind, Result},
     ids::{DriveId, HoldId, HostId, InstanceId},
     ledger::{
-        account::AccountKind,
-        posting::{self, Posting},
+        account::{Account, AccountKind},
+        hold::{self, Hold, HoldState},
+        posting::{IdemKey, Posting},
     },
     model::{
         action::Action,
-        host::AdminState,
         instance::{Desired, Mount, Spec, State},
         placement::{self, Need, Place},
         quota::NO_ACCELERATOR,
         team::Spending,
     },
-    money::{Credits, NanoCredits, prorate},
+    money::Credits,
     op::Op,
-    policy::{Facts, Permit, Resource, Want},
+    policy::{Facts, Launch, Resource},
     store::{
-        Conn, Tx,
-        fleet::{DriveRow, ImageRow, ProductRow},
+        self, Conn, Json, Tx,
+        catalog::{ImageRow, ProductRow},
+        fleet::DriveRow,
         instances::InstanceRow,
-        ledger::{AccountRow, Applied, HoldRow, Header},
     },
-    time::{HOUR, Timestamp},
 };
 
 /// What a member asks for.
@@ -174,11 +173,11 @@ impl App {
         let mut read = self.db.read().await?;
         let hold = self.hold_for(per_hour)?;
         let account = spendable(&mut read, &scope).await?;
-        let available = account.available();
+        let available = account.balance.available()?;
         let facts = self.facts(&mut read, &scope, &plan, available, hold).await?;
         self.look(op, &scope.asker, Action::CreateEstimate, plan.resource(&scope)?, facts.clone()).await?;
         let decision =
-            self.decide(op, &scope.asker, Action::CreateInstance, &plan.resource(&scope)?, facts);
+            self.decide(&scope.asker, Action::CreateInstance, &plan.resource(&scope)?, &facts);
         let need = plan.need(None);
         let candidates = read.candidates().await?;
         let no_capacity = placement::place(&need, &candidates).err().map(|why| why.to_string());
@@ -192,8 +191,8 @@ impl App {
             available,
             affordable_minutes: if per_hour.is_positive() { affordable.or(Some(0)) } else { None },
             gpus: plan.gpus,
-            allowed: decision.allowed,
-            denials: decision.denials.clone(),
+            allowed: decision.allowed(),
+            denials: decision.denials().to_vec(),
             no_capacity,
             degraded,
         })
@@ -202,6 +201,7 @@ impl App {
     /// Launches an instance: decided, paid ahead, placed and recorded in one transaction, or not at all.
     pub async fn instance_create(&self, op: &Op, team: &str, new: NewInstance) -> Result<InstanceView> {
         new.check()?;
+        self.unless_answered(op).await?;
         for _ in 0..ATTEMPTS {
             let mut read = self.db.read().await?;
             let scope = self.enter(op, &mut read, team).await?;
@@ -235,7 +235,7 @@ impl App {
         }
         let hold = self.hold_for(per_hour)?;
         let account = spendable(&mut tx, &scope).await?;
-        let facts = self.facts(&mut tx, &scope, &plan, account.available(), hold).await?;
+        let facts = self.facts(&mut tx, &scope, &plan, account.balance.available()?, hold).await?;
         let resource = plan.resource(&scope)?;
         let (mut tx, permit) =
             self.permit(op, tx, &scope.asker, Action::CreateInstance, resource, facts).await?;
@@ -266,9 +266,9 @@ impl App {
             cpu_millis: plan.cpu_millis,
             memory_bytes: plan.memory_bytes,
             spec_digest: spec.digest(),
-            spec,
+            spec: Json(spec),
             jupyter_sealed: self.seal.seal(jupyter.as_bytes(), &instance.to_string(), op.chance())?,
-            ports: Vec::new(),
+            ports: Json(Vec::new()),
             price_version: plan.price.version,
             unit_price: plan.product.price_per_hour,
             quoted_per_hour: per_hour,
@@ -292,7 +292,7 @@ impl App {
         Ok(Some(view))
     }
 
-    async fn launch_conclude(&self, op: &Op, tx: Tx, permit: &Permit, view: &InstanceView) -> Result<()> {
+    async fn launch_conclude(&self, op: &Op, tx: Tx, granted: &Granted, view: &InstanceView) -> Result<()> {
         let outcome = Outcome {
             team: view.team.to_string(),
             target: view.id.to_string(),
@@ -300,7 +300,7 @@ impl App {
             status: 201,
             answer: view,
         };
-        self.conclude(op, tx, permit, outcome).await
+        self.conclude(op, tx, granted, outcome).await
     }
 
     async fn hold_place(
@@ -308,10 +308,10 @@ impl App {
         op: &Op,
         tx: &mut Tx,
         instance: &InstanceRow,
-        account: &AccountRow,
+        account: &Account,
         amount: Credits,
     ) -> Result<()> {
-        let hold = HoldRow {
+        let hold = Hold {
             id: op.id::<HoldId>(),
             team: instance.team,
             member: instance.member,
@@ -321,8 +321,9 @@ impl App {
             captured: Credits::ZERO,
             released: Credits::ZERO,
             extensions: 0,
-            open: true,
+            state: HoldState::Open,
             created_at: op.now(),
+            closed_at: None,
         };
         tx.hold_insert(&hold).await?;
         if !amount.is_positive() {
@@ -330,14 +331,15 @@ impl App {
         }
         let revenue = tx.account_of_team(instance.team, AccountKind::Revenue).await?;
         let posting = Posting::hold_place(account.id, revenue.id, amount)?;
-        let header = Header::of(op, instance.team, posting::IdemKey::hold_place(hold.id))
-            .member(instance.member)
-            .instance(instance.id);
+        let mut header = self.header(op, instance.team, IdemKey::hold_place(hold.id));
+        header.member = Some(instance.member);
+        header.instance = Some(instance.id);
         match tx.posting_apply(&header, &posting).await? {
-            Applied::Done | Applied::Already => Ok(()),
+            store::Outcome::Applied => Ok(()),
             // The policy saw enough money a moment ago in this very transaction, so this is the net under it.
-            Applied::Refused { .. } => {
-                Err(Error::conflict("not-enough-credits", "the credits were spent meanwhile; look at the balance"))
+            store::Outcome::AlreadyApplied | store::Outcome::Refused(_) => {
+                let told = "the credits were spent meanwhile; look at the balance";
+                Err(Error::conflict("not-enough-credits", told))
             }
         }
     }
@@ -353,11 +355,11 @@ impl App {
         let member = scope.member()?;
         let mut mounts = Vec::new();
         let wanted = [
-            (new.mount_team_drive, None, "/team_data", !member.role.runs_the_team()),
-            (new.mount_personal_drive, Some(member.id), "/datadrive", false),
+            (new.mount_team_drive, None, TEAM_DRIVE, !member.role.runs_the_team()),
+            (new.mount_personal_drive, Some(member.id), PERSONAL_DRIVE, false),
         ];
         for (_, owner, target, read_only) in wanted.into_iter().filter(|(wanted, ..)| *wanted) {
-            let known = tx.drive_find(scope.team.id, owner, host).await?;
+            let known = tx.drive_on(scope.team.id, owner, host).await?;
             let drive = match known {
                 Some(drive) => drive,
                 None => {
@@ -374,12 +376,9 @@ impl App {
         Ok(mounts)
     }
 
-    /// The hold of a launch: a full runway at the quoted price, rounded up to the micro-credit.
+    /// The hold of a launch: a full runway at the quoted price.
     fn hold_for(&self, per_hour: Credits) -> Result<Credits> {
-        let exact = prorate(per_hour.to_nano()?, self.settings.runway.as_micros(), HOUR)?;
-        let rounded = exact.round();
-        let short = rounded.to_nano()? < exact;
-        Ok(rounded.plus(Credits::from_micros(i64::from(short)))?)
+        Ok(hold::runway_cost(per_hour.to_nano()?, self.settings.runway)?)
     }
 
     async fn plan(
@@ -423,17 +422,22 @@ impl App {
             Some(member) => conn.usage_fetch(&member.id.to_string()).await?,
             None => Default::default(),
         };
-        let want = Want { instances: 1, gpus: plan.gpus };
-        Ok(Facts { used, want: Some(want), funds: Some(funds), hold: Some(hold), ..Facts::default() })
+        let launch = Launch { instances: 1, gpus: plan.gpus, used, hold, funds };
+        Ok(Facts { launch: Some(launch), ..Facts::default() })
     }
 
     /// What the team's active price expects of the launch per hour; the list price if the plugin fails.
     async fn quote(&self, op: &Op, scope: &Scope, plan: &Plan) -> Result<(Credits, bool)> {
-        let sku = super::prices::sku_of(&plan.product, plan.product.price_per_hour)?;
         let member = scope.member.as_ref().map(|member| member.id.to_string()).unwrap_or_default();
-        self.price_quote(op, scope.team.id, &plan.price, sku, member, plan.unit_qty).await
+        self.price_quote(op, scope.team.id, &plan.price, &plan.product, member, plan.unit_qty).await
     }
 }
+
+/// Where instances see the team's drive.
+pub(super) const TEAM_DRIVE: &str = "/team_data";
+
+/// Where instances see their member's own drive.
+pub(super) const PERSONAL_DRIVE: &str = "/datadrive";
 
 /// How often a launch is tried again when the world moved under it.
 const ATTEMPTS: u32 = 4;
@@ -467,7 +471,7 @@ impl Plan {
     }
 
     fn spec(&self, new: &NewInstance, mounts: Vec<Mount>) -> Spec {
-        let ports: BTreeSet<u16> = self.image.ports.iter().copied().collect();
+        let ports: BTreeSet<u16> = self.image.ports.0.iter().copied().collect();
         Spec {
             image: self.image.reference.clone(),
             cpu_millis: u32::try_from(self.cpu_millis).unwrap_or(u32::MAX),
@@ -490,10 +494,10 @@ impl Plan {
 }
 
 /// The account that a launch in this team spends.
-async fn spendable(conn: &mut Conn, scope: &Scope) -> Result<AccountRow> {
+async fn spendable(conn: &mut Conn, scope: &Scope) -> Result<Account> {
     match (scope.team.spending, &scope.member) {
         (Spending::Wallet, Some(member)) => {
-            Ok(conn.account_of_member(scope.team.id, member.id, AccountKind::Wallet).await?)
+            Ok(conn.account_of_member(scope.team.id, member.id).await?)
         }
         _ => Ok(conn.account_of_team(scope.team.id, AccountKind::TeamPool).await?),
     }
@@ -527,13 +531,11 @@ async fn take_place(tx: &mut Tx, plan: &Plan, bound_to: Option<HostId>) -> Resul
             Error::conflict("no-capacity", told)
         })?;
         tx.host_lock(place.host).await?;
-        let fresh = tx.candidate(place.host).await?;
-        match fresh {
-            Some(fresh) if placement::place(&need, std::slice::from_ref(&fresh)).is_ok() => {
-                return placement::place(&need, &[fresh])
-                    .map_err(|why| Error::conflict("no-capacity", why.to_string()));
-            }
-            _ => candidates.retain(|candidate| candidate.host != place.host),
+        // Seen again under the lock: another launch may have taken it between the look and the lock.
+        let fresh: Vec<_> = tx.candidate(place.host).await?.into_iter().collect();
+        match placement::place(&need, &fresh) {
+            Ok(place) => return Ok(place),
+            Err(_) => candidates.retain(|candidate| candidate.host != place.host),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     ledger::{
         account::AccountKind,
         hold::{self, Hold},
-        interval::{Interval, Segment},
+        interval::{Interval, Segment, Watermark},
         posting::{IdemKey, Posting},
         rating::{self, Charge, Tally},
     },
@@ -21,8 +21,12 @@ use crate::{
         price::{RateContext, UsageRecord},
     },
     money::{Credits, NanoCredits},
-    op::{Op, SystemWarrant},
-    store::{Tx, instances::InstanceRow, ledger::Applied},
+    op::Op,
+    store::{
+        Outcome, Tx,
+        instances::InstanceRow,
+        record::{AuditRow, OutboxRow},
+    },
     time::Timestamp,
 };
 
@@ -55,7 +59,7 @@ impl App {
         let mut after: Option<SegmentId> = None;
         loop {
             let mut read = self.db.read().await?;
-            let page = read.segments_unsettled(after, PAGE).await?;
+            let page = read.segments_due_page(after, PAGE).await?;
             drop(read);
             let Some(last) = page.last() else { return Ok(charged) };
             after = Some(last.id);
@@ -86,8 +90,7 @@ impl App {
             charged += self.capture(op, &mut tx, &due).await?;
             woken.extend(self.fund(op, &mut tx, &due).await?);
         }
-        let warrant = SystemWarrant::of(op).ok_or_else(|| Error::internal("metering is the system's alone"))?;
-        tx.commit(&warrant).await?;
+        self.system_commit(op, tx).await?;
         metrics::counter!("muster_metering_intervals_total").increment(charged as u64);
         for host in woken {
             self.fleet.wake(host);
@@ -153,16 +156,15 @@ impl App {
         for rated in &due.rated {
             amounts.push(tally.charge(rated.nano)?);
         }
-        let settled = segment.end_at == Some(last.interval.to);
-        let next_k = last.interval.k + 1;
-        let advanced =
-            tx.segment_advance(segment, last.interval.to, next_k, tally.cumulative(), settled).await?;
+        let from = Watermark { billed_until: segment.billed_until, next_k: segment.next_k };
+        let to = Watermark { billed_until: last.interval.to, next_k: last.interval.k + 1 };
+        let advanced = tx.segment_advance(segment.id, from, to, tally.cumulative()).await?;
         if !advanced {
             // Another server charged these intervals meanwhile.
             return Ok(0);
         }
         let total = amounts.iter().try_fold(Credits::ZERO, |sum, amount| sum.plus(*amount))?;
-        let hold = tx.hold_open_of(segment.instance).await?;
+        let hold = tx.hold_open_of_instance(segment.instance).await?;
         let uncovered = match &hold {
             Some(hold) => hold.cover(total)?.uncovered,
             None => total,
@@ -191,7 +193,7 @@ impl App {
                 amount,
                 uncovered,
                 price_version: segment.price_version,
-                component_digest: due.price.digest.to_string(),
+                component_digest: due.price.digest.clone(),
                 config_digest: due.price.config_digest.clone(),
                 input_digest: rated.input_digest.clone(),
                 parked: rated.parked_because.is_some(),
@@ -231,14 +233,16 @@ impl App {
         header.instance = Some(segment.instance);
         header.occurred_at = due.rated.last().map_or(op.now(), |rated| rated.interval.to);
         match tx.posting_apply(&header, &posting).await? {
-            Applied::Done => {}
+            Outcome::Applied => {}
             // The segment has just been advanced from this very interval, so its key cannot be taken.
-            Applied::Already | Applied::Refused { .. } => {
+            Outcome::AlreadyApplied | Outcome::Refused(_) => {
                 return Err(Error::internal(format!("capture {} was refused", header.idem_key)));
             }
         }
         if let Some(hold) = hold {
-            tx.hold_capture(hold.id, cover.covered).await?;
+            if !tx.hold_capture(hold.id, cover.covered).await? {
+                return Err(Error::internal(format!("the hold {} does not cover its own rest", hold.id)));
+            }
         }
         Ok(header.id)
     }
@@ -249,7 +253,7 @@ impl App {
         if instance.desired != Desired::Running || due.segment.end_at.is_some() {
             return Ok(None);
         }
-        let Some(hold) = tx.hold_open_of(instance.id).await? else { return Ok(None) };
+        let Some(hold) = tx.hold_open_of_instance(instance.id).await? else { return Ok(None) };
         let per_hour = instance.quoted_per_hour.to_nano()?;
         let remaining = hold.remaining()?;
         let needed = hold::extension_needed(remaining, per_hour, self.settings.runway)?;
@@ -265,7 +269,8 @@ impl App {
 
     /// Adds what the account can give, up to `needed`.
     async fn hold_extend(&self, op: &Op, tx: &mut Tx, hold: &Hold, needed: Credits) -> Result<Credits> {
-        let account = tx.account_fetch(hold.account).await?;
+        let accounts = tx.accounts_of_team(hold.team).await?;
+        let account = accounts.iter().find(|account| account.id == hold.account);
         let available = account.map(|account| account.balance.available()).transpose()?.unwrap_or(Credits::ZERO);
         let amount = needed.min(available);
         if !amount.is_positive() {
@@ -277,12 +282,53 @@ impl App {
         header.member = Some(hold.member);
         header.instance = Some(hold.instance);
         match tx.posting_apply(&header, &posting).await? {
-            Applied::Done => {
-                tx.hold_extend(hold.id, amount).await?;
+            Outcome::Applied => {
+                tx.hold_extend(hold.id, amount, hold.extensions + 1).await?;
                 Ok(amount)
             }
-            Applied::Already | Applied::Refused { .. } => Ok(Credits::ZERO),
+            Outcome::AlreadyApplied | Outcome::Refused(_) => Ok(Credits::ZERO),
         }
+    }
+
+    /// Leaves a message about an instance's money for whoever listens.
+    async fn notice(
+        &self,
+        op: &Op,
+        tx: &mut Tx,
+        instance: &InstanceRow,
+        kind: &str,
+        percent: u8,
+        until: Timestamp,
+    ) -> Result<()> {
+        let document = serde_json::json!({
+            "instance": instance.id,
+            "member": instance.member,
+            "percent_of_runway_left": percent,
+            "funded_until": until,
+        });
+        let row = OutboxRow {
+            id: op.id(),
+            team: instance.team.to_string(),
+            kind: kind.to_owned(),
+            document: document.to_string(),
+            created_at: op.now(),
+            delivered_at: None,
+        };
+        tx.outbox_insert(&row).await?;
+        tx.audit_insert(&AuditRow {
+            id: op.id(),
+            team: instance.team.to_string(),
+            at: op.now(),
+            actor: op.actor.name(),
+            action: kind.to_owned(),
+            target: instance.id.to_string(),
+            outcome: "done".to_owned(),
+            decision: None,
+            request: op.request.to_string(),
+            document: document.to_string(),
+        })
+        .await?;
+        Ok(())
     }
 
     async fn drain_end(&self, tx: &mut Tx, mut instance: InstanceRow) -> Result<Option<crate::ids::HostId>> {

@@ -1,6 +1,146 @@
-//! The command line.
+//! The command line: the server's commands run here, every other one is a client that speaks HTTP and nothing else.
+//!
+//! A command says what to ask ([`client`]) and how the answer looks ([`output`]); what went wrong, and with which exit
+//! code, is in [`problem`]. Only `serve` builds the server.
 
-/// Runs the command that the arguments name.
-pub fn run() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod account;
+mod call;
+mod client;
+mod credit;
+mod doctor;
+mod instance;
+mod output;
+mod people;
+mod problem;
+mod profile;
+mod secret;
+mod serve;
+mod settings;
+mod site;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use self::{
+    call::Call,
+    output::{Answer, Form},
+    problem::Failure,
+    settings::Settings,
+};
+
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failure, 2 usage, 3 not signed in, 4 refused by a policy or a limit, \
+                          5 not found, 6 conflict, 7 invalid input, 8 unavailable.";
+
+/// Policy, money and dispatch for GPU teams, on your own machines.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, after_help = EXIT_CODES, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every client command understands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Client")]
+struct Globals {
+    /// Form of the answer
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    output: Form,
+    /// Profile to use [env: MUSTER_PROFILE]
+    #[arg(long, global = true, value_name = "NAME")]
+    profile: Option<String>,
+    /// Base URL of the server [env: MUSTER_SERVER]
+    #[arg(long, global = true, value_name = "URL")]
+    server: Option<String>,
+    /// Team to act in, by id or slug [env: MUSTER_TEAM]
+    #[arg(long, global = true, value_name = "TEAM")]
+    team: Option<String>,
+    /// Key that makes a repeated command act once; a fresh one if not given
+    #[arg(long, global = true, value_name = "KEY")]
+    idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(Settings),
+    /// Show or check the server's settings
+    #[command(subcommand)]
+    Config(settings::ConfigCommand),
+    /// Look whether this machine has what the server needs
+    Doctor(Settings),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    #[command(flatten)]
+    Account(account::AccountCommand),
+    #[command(flatten)]
+    People(people::PeopleCommand),
+    #[command(flatten)]
+    Credit(credit::CreditCommand),
+    #[command(flatten)]
+    Site(site::SiteCommand),
+    #[command(flatten)]
+    Instance(instance::InstanceCommand),
+}
+
+/// Runs the command that the arguments name, and answers with its exit code.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    // A second call finds the first one's provider in place, which is the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let form = cli.globals.output;
+    match dispatch(cli).and_then(|answer| answer.print(form).map(|()| answer)) {
+        Ok(Answer::Alarm(_)) => ExitCode::from(problem::code::FAILURE),
+        Ok(_) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::tell(&format!("muster: {}", failure.render()));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<Answer, Failure> {
+    match cli.command {
+        Command::Serve(settings) => serve::run(&settings.load()?),
+        Command::Config(command) => command.run(),
+        Command::Doctor(settings) => doctor::run(&settings),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "muster", &mut script);
+            Ok(Answer::Text(String::from_utf8_lossy(&script).into_owned()))
+        }
+        Command::Account(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::People(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Credit(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Site(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Instance(command) => ask(cli.globals, async |call| command.run(call).await),
+    }
+}
+
+/// Runs a client command against the server that the flags, the environment or the profile name.
+fn ask(
+    globals: Globals,
+    command: impl AsyncFnOnce(&mut Call) -> Result<Answer, Failure>,
+) -> Result<Answer, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::here("the client cannot start", error))?;
+    let mut call = Call::new(globals)?;
+    runtime.block_on(command(&mut call))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

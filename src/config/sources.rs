@@ -11,9 +11,9 @@ use std::{
 
 use super::{SETTINGS, Setting};
 
-/// Environment variables with our prefix that are for the client, not settings of the server.
-const CLIENT_VARIABLES: [&str; 5] =
-    ["MUSTER_CONFIG", "MUSTER_PROFILE", "MUSTER_SERVER", "MUSTER_TEAM", "MUSTER_TOKEN"];
+/// Environment variables with our prefix that are no settings: where the settings file is, and the client's own.
+const CLIENT_VARIABLES: [&str; 6] =
+    ["MUSTER_CONFIG", "MUSTER_PROFILE", "MUSTER_SERVER", "MUSTER_TEAM", "MUSTER_TOKEN", "MUSTER_TOKEN_FILE"];
 
 /// Where a value was found, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +141,7 @@ fn unknown(shown: &str, got: &str, name: &dyn Fn(&Setting) -> String) -> String 
     let nearest = SETTINGS.iter().min_by_key(|setting| distance(&plain(got), &plain(setting.key)));
     match nearest.filter(|setting| distance(&plain(got), &plain(setting.key)) <= 3) {
         Some(setting) => format!("{shown}: there is no such setting; did you mean {}?", name(setting)),
-        None => format!("{shown}: there is no such setting; `muster config print` lists all"),
+        None => format!("{shown}: there is no such setting; `muster config reference` lists all"),
     }
 }
 

@@ -54,7 +54,7 @@ fn every_wrong_setting_is_told_at_once_with_the_nearest_key() {
     let expected = [
         "these settings cannot be used:",
         "limits.body_byte: there is no such setting; did you mean limits.body_bytes?",
-        "nothing.like_it: there is no such setting; `muster config print` lists all",
+        "nothing.like_it: there is no such setting; `muster config reference` lists all",
         "MUSTER_LISTN: there is no such setting; did you mean MUSTER_LISTEN?",
         "limits.json_depth: expected a whole number from 4 to 127, got \"1000\" from muster.toml",
         "metering.runway_seconds: expected at least 95, the sum of interval_seconds,",

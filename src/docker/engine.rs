@@ -100,7 +100,8 @@ impl Engine {
             }
             Err(error) => return Err(error),
         };
-        // An adopted container may lack its files, if its maker died or is slower than we are: put them again.
+        // An adopted container may lack its files, if its maker died or is slower than we are: put them
+        // again.
         match self.fill_and_start(&ensured.id, launch).await {
             Err(error) if !error.is_unreachable() => {
                 // Without force: should a parallel call have started it after all, it stays.
@@ -316,7 +317,8 @@ impl Backend for Engine {
 
     async fn wakes(&self, installation: InstallationId) -> Result<BoxStream<'static, ()>> {
         let docker = self.docker().await?.clone();
-        // The stream connects when it is first read. What happens until then is told too: the engine remembers.
+        // The stream connects when it is first read. What happens until then is told too: the engine
+        // remembers.
         let now = answered(docker.info()).await?.system_time.and_then(|time| time.parse::<Timestamp>().ok());
         let micros = now.map_or(0, Timestamp::as_micros);
         let since = format!("{}.{:06}", micros / SECOND, micros % SECOND);

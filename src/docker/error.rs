@@ -1,6 +1,7 @@
 //! What can go wrong on a host, read from an engine's answers into reasons that the dispatcher can act on.
 //!
-//! Engines answer nearly everything with a status of 500 and a sentence, so the sentences are matched, in one table.
+//! Engines answer nearly everything with a status of 500 and a sentence, so the sentences are matched, in one
+//! table.
 
 use bollard::errors::Error as Answer;
 use serde::{Deserialize, Serialize};
@@ -106,7 +107,8 @@ impl Error {
         Self::new(trouble, sentence)
     }
 
-    /// The same failure of a fetch: what the table does not know came from the registry, which the engine only quotes.
+    /// The same failure of a fetch: what the table does not know came from the registry, which the engine
+    /// only quotes.
     #[must_use]
     pub(super) fn of_registry(mut self) -> Self {
         match self.trouble {
@@ -122,7 +124,8 @@ impl Error {
         self.trouble == Trouble::Unreachable
     }
 
-    /// The reason to write on an instance that this failure keeps from running; `None` while trying again is right.
+    /// The reason to write on an instance that this failure keeps from running; `None` while trying again is
+    /// right.
     pub fn instance_reason(&self) -> Option<Reason> {
         match self.trouble {
             Trouble::Unreachable | Trouble::Certificate | Trouble::Endpoint | Trouble::Unreadable => None,
@@ -147,8 +150,9 @@ impl From<Answer> for Error {
             }
             lost => {
                 let chain = chain_text(&lost);
-                let distrust = ["certificate", "AlertReceived", "UnknownIssuer"];
-                let trouble = match distrust.iter().any(|word| chain.contains(word)) {
+                let lower = chain.to_lowercase();
+                let distrust = ["certificate", "received fatal alert"];
+                let trouble = match distrust.iter().any(|words| lower.contains(words)) {
                     true => Trouble::Certificate,
                     false => Trouble::Unreachable,
                 };
@@ -215,5 +219,84 @@ impl From<Error> for crate::error::Error {
         };
         let answer = Self::new(kind, code, format!("{told} ({})", error.trouble)).with_inside(error);
         if kind == Kind::Unavailable { answer.retry_after(10) } else { answer }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What engines 20.10 and 26.1 answered, word for word but for ids.
+    const RECORDED: &[(u16, &str, Trouble)] = &[
+        (
+            500,
+            "driver failed programming external connectivity on endpoint li-p (5b0c): Bind for 0.0.0.0:32768 \
+             failed: port is already allocated",
+            Trouble::CapacityPort,
+        ),
+        (
+            404,
+            "could not find an available, non-overlapping IPv4 address pool among the defaults to \
+             assign to the network",
+            Trouble::CapacityNetwork,
+        ),
+        (
+            500,
+            "could not select device driver \"nvidia\" with capabilities: [[gpu utility compute]]",
+            Trouble::GpuDriver,
+        ),
+        (500, "could not select device driver \"cdi\" with capabilities: []", Trouble::GpuDriver),
+        (
+            500,
+            "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=GPU-00000004-cccc",
+            Trouble::GpuDriver,
+        ),
+        (400, "Unknown runtime specified nosuch", Trouble::GpuDriver),
+        (
+            500,
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
+            Trouble::QuotaUnsupported,
+        ),
+        (500, "quota size requested but no quota support", Trouble::QuotaUnsupported),
+        (500, "write /var/lib/docker/tmp/x: no space left on device", Trouble::DiskFull),
+        (404, "No such image: no/such:1", Trouble::ImageMissing),
+        (
+            500,
+            "Get \"http://127.0.0.1:9/v2/\": dial tcp 127.0.0.1:9: connect: connection refused",
+            Trouble::Registry,
+        ),
+        (
+            409,
+            "Conflict. The container name \"/muster-x-g1\" is already in use by container \"3fa8\". \
+             You have to remove (or rename) that container to be able to reuse that name.",
+            Trouble::NameConflict,
+        ),
+        (404, "No such container: muster-x-g1", Trouble::Missing),
+        (404, "get muster-x: no such volume", Trouble::Missing),
+        (404, "network muster-team_x not found", Trouble::Missing),
+        (500, "something that nobody has seen yet", Trouble::Refused),
+    ];
+
+    #[test]
+    fn what_engines_said_is_understood() {
+        for (status, sentence, trouble) in RECORDED {
+            assert_eq!(Error::from_answer(*status, sentence).trouble, *trouble, "{status} {sentence}");
+        }
+    }
+
+    #[test]
+    fn the_client_learns_the_reason_and_not_the_hosts_paths() {
+        for &trouble in Trouble::ALL {
+            let told = crate::error::Error::from(Error::new(trouble, "/var/lib/docker/secret-path"));
+            assert!(!told.detail.contains("secret-path") && told.detail.contains(trouble.word()), "{told}");
+            assert_eq!(told.retry_after_seconds.is_some(), trouble == Trouble::Unreachable);
+        }
+    }
+
+    #[test]
+    fn a_host_that_does_not_answer_is_no_reason_to_give_an_instance_up() {
+        assert_eq!(Error::new(Trouble::Unreachable, "late").instance_reason(), None);
+        assert_eq!(Error::new(Trouble::Registry, "").instance_reason(), Some(Reason::ImageMissing));
+        assert_eq!(Error::new(Trouble::GpuDriver, "").instance_reason(), Some(Reason::HostRefused));
     }
 }

@@ -1,7 +1,7 @@
 //! Hosts: making the containers that the database decided on, and telling what is there.
 //!
-//! [`Backend`] is all that the rest of the house knows of a host. `engine` drives a Docker engine, `simulated`
-//! pretends. Nothing here decides what should run, and nothing here talks to the database.
+//! [`Backend`] is all that the rest of the house knows of a host. `engine` drives a Docker engine,
+//! `simulated` pretends. Nothing here decides what should run, and nothing here talks to the database.
 
 mod engine;
 mod error;
@@ -62,16 +62,17 @@ pub enum AcceleratorCheck {
     Unknown(String),
 }
 
-/// One host as the dispatcher uses it. Every call has a deadline of its own and may be repeated: a second call finds
-/// what the first one made. A failed call says nothing about what happened on the host unless its [`Trouble`] does.
+/// One host as the dispatcher uses it. Every call has a deadline of its own and may be repeated: a second
+/// call finds what the first one made. A failed call says nothing about what happened on the host unless its
+/// [`Trouble`] does.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// Looks at the host: its size, settings, clock and accelerators. `probe_image` is run once under the host's way
-    /// of attaching accelerators; it is fetched when the host lacks it.
+    /// Looks at the host: its size, settings, clock and accelerators. `probe_image` is run once under the
+    /// host's way of attaching accelerators; it is fetched when the host lacks it.
     async fn probe(&self, probe_image: &str, clock: &dyn Clock) -> Result<Probe>;
 
-    /// Claims the host for `host` of `installation`, or confirms the claim. Refuses a host that is claimed by another
-    /// installation or under another id: a moved address, or one engine registered twice.
+    /// Claims the host for `host` of `installation`, or confirms the claim. Refuses a host that is claimed by
+    /// another installation or under another id: a moved address, or one engine registered twice.
     async fn mark(&self, host: HostId, installation: InstallationId) -> Result<()>;
 
     /// Whether the host has the image.
@@ -80,9 +81,9 @@ pub trait Backend: Send + Sync {
     /// Fetches the image. Gives up when nothing has arrived for a minute and a half, or after half an hour.
     async fn image_pull(&self, reference: &str) -> Result<()>;
 
-    /// Makes and starts the container of `launch`, or adopts the one that has its name and labels. Its network and
-    /// its volumes have to be there. A container that cannot be started is removed again; one that already ended is
-    /// left as it is, for [`Backend::detail`] to tell.
+    /// Makes and starts the container of `launch`, or adopts the one that has its name and labels. Its
+    /// network and its volumes have to be there. A container that cannot be started is removed again; one
+    /// that already ended is left as it is, for [`Backend::detail`] to tell.
     async fn ensure(&self, launch: &Launch, installation: InstallationId, attach: Attach) -> Result<Ensured>;
 
     /// Every container of `installation`, running or not.
@@ -91,11 +92,12 @@ pub trait Backend: Send + Sync {
     /// Everything about one container by its id or name; `None` if there is no such container.
     async fn detail(&self, id_or_name: &str) -> Result<Option<Detail>>;
 
-    /// Asks the main process to end and kills it after `grace`. A container that is gone or ended counts as stopped.
+    /// Asks the main process to end and kills it after `grace`. A container that is gone or ended counts as
+    /// stopped.
     async fn stop(&self, id: &str, grace: Span) -> Result<()>;
 
-    /// Removes a container of `installation` with its writable layer, running or not; one that is gone is fine.
-    /// Named volumes stay.
+    /// Removes a container of `installation` with its writable layer, running or not; one that is gone is
+    /// fine. Named volumes stay.
     async fn remove(&self, id: &str, installation: InstallationId) -> Result<()>;
 
     /// Makes the volume `name` with `labels`, or confirms that it is there and belongs to `installation`.
@@ -123,13 +125,14 @@ pub trait Backend: Send + Sync {
     /// Asks inside the running container which accelerators it sees and compares them with `uuids`.
     async fn verify_accelerators(&self, id: &str, uuids: &[String]) -> Result<AcceleratorCheck>;
 
-    /// A stream that says "look again" whenever something happened to a container of `installation`. It never says
-    /// what; it may end or miss things, so a timer has to stand beside it.
+    /// A stream that says "look again" whenever something happened to a container of `installation`. It never
+    /// says what; it may end or miss things, so a timer has to stand beside it.
     async fn wakes(&self, installation: InstallationId) -> Result<BoxStream<'static, ()>>;
 }
 
-/// The engine at `endpoint`; `tls` are the documents that a `tcp` endpoint needs. Nothing is sent yet: whether the host
-/// answers shows at the first call. A simulated host is opened by [`Simulated::open`] instead.
+/// The engine at `endpoint`; `tls` are the documents that a `tcp` endpoint needs. Nothing is sent yet:
+/// whether the host answers shows at the first call. A simulated host is opened by [`Simulated::open`]
+/// instead.
 pub fn connect(endpoint: &Endpoint, tls: Option<&TlsDocuments>) -> Result<Arc<dyn Backend>> {
     match (endpoint, tls) {
         (Endpoint::Unix(socket), _) => Ok(Arc::new(engine::Engine::unix(socket)?)),

@@ -1,5 +1,6 @@
-//! Looking at a host without anything installed on it: the engine's own words, and one short container that lists
-//! the accelerators. Says why a host has none, because a host that silently has none is the commonest complaint.
+//! Looking at a host without anything installed on it: the engine's own words, and one short container that
+//! lists the accelerators. Says why a host has none, because a host that silently has none is the commonest
+//! complaint.
 
 use std::{collections::HashMap, time::Duration};
 

@@ -129,8 +129,9 @@ mod tests {
 
     #[test]
     fn a_port_published_on_both_families_is_one_port_and_an_unpublished_one_is_none() {
-        let ports = json!({"22/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}, {"HostIp": "::", "HostPort": "32769"}],
-            "8888/tcp": null, "53/udp": [{"HostIp": "0.0.0.0", "HostPort": "5353"}]});
+        let both = json!([{"HostIp": "0.0.0.0", "HostPort": "32768"}, {"HostIp": "::", "HostPort": "32769"}]);
+        let ports =
+            json!({"22/tcp": both, "8888/tcp": null, "53/udp": [{"HostIp": "0.0.0.0", "HostPort": "5353"}]});
         let list = published(serde_json::from_value(ports).unwrap());
         assert_eq!(list, [PublishedPort { container: 22, host: 32768 }]);
     }

@@ -1,7 +1,8 @@
 //! How the container of a launch is made: names, labels, limits and the files put into it before it starts.
 //!
-//! Tenants are hostile: nothing of the host is shared with a container but named volumes and the accelerators that
-//! were allocated. Secrets go into files, never into the environment, which every view of a container shows.
+//! Tenants are hostile: nothing of the host is shared with a container but named volumes and the accelerators
+//! that were allocated. Secrets go into files, never into the environment, which every view of a container
+//! shows.
 
 use std::collections::HashMap;
 
@@ -29,8 +30,8 @@ pub(super) const SPEC: &str = "muster.spec";
 /// Label: the accelerators of a container, joined by commas.
 pub(super) const ACCELERATORS: &str = "muster.accelerators";
 
-/// What the vendor's runtime reads to decide which accelerators a container sees. Set on every container, because an
-/// image may carry a value of its own, such as `all`.
+/// What the vendor's runtime reads to decide which accelerators a container sees. Set on every container,
+/// because an image may carry a value of its own, such as `all`.
 pub(super) const VISIBLE_DEVICES: &str = "NVIDIA_VISIBLE_DEVICES";
 
 /// What a login, a notebook and a package manager need, and no raw sockets or device nodes.
@@ -51,8 +52,8 @@ pub(super) fn network_name(team: TeamId) -> String {
     format!("muster-{team}")
 }
 
-/// The interface of that network on the host. Interface names have 15 characters at most; the last digits of an id
-/// are the random ones.
+/// The interface of that network on the host. Interface names have 15 characters at most; the last digits of
+/// an id are the random ones.
 pub(super) fn bridge_name(team: TeamId) -> String {
     let id = team.to_string();
     let tail = id.get(id.len().saturating_sub(8)..).unwrap_or_default();
@@ -194,7 +195,8 @@ fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// The archive that is unpacked at `/` before the start: who may log in, and the token of the notebook server.
+/// The archive that is unpacked at `/` before the start: who may log in, and the token of the notebook
+/// server.
 pub(super) fn files(launch: &Launch) -> std::io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     let keys: String = launch.spec.ssh_public_keys.iter().map(|key| format!("{}\n", key.trim())).collect();

@@ -1,8 +1,8 @@
-//! A host that is none: it keeps a list of pretended containers in a file, so that everything but the container can
-//! be tried on a laptop, and so that a restarted server finds what it left.
+//! A host that is none: it keeps a list of pretended containers in a file, so that everything but the
+//! container can be tried on a laptop, and so that a restarted server finds what it left.
 //!
-//! A pretended container runs from its start until it is stopped or removed, whatever happens to the server. It has
-//! no network, no output and no use; its ports lead nowhere. Its accelerators begin with `SIM-`.
+//! A pretended container runs from its start until it is stopped or removed, whatever happens to the server.
+//! It has no network, no output and no use; its ports lead nowhere. Its accelerators begin with `SIM-`.
 
 use std::{
     collections::BTreeMap,
@@ -295,5 +295,97 @@ impl Backend for Simulated {
 
     async fn wakes(&self, _installation: InstallationId) -> Result<BoxStream<'static, ()>> {
         Ok(stream::pending().boxed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{chance::Seeded, ids::Id, model::instance::Spec, time::ManualClock};
+
+    fn order(seed: u64) -> Launch {
+        let (now, chance) = (Timestamp::from_micros(0), Seeded::new(seed));
+        Launch {
+            instance: InstanceId::fresh(now, &chance),
+            generation: 1,
+            team: TeamId::fresh(now, &chance),
+            spec: Spec {
+                image: "any".to_owned(),
+                cpu_millis: 1000,
+                memory_bytes: 1 << 30,
+                shm_bytes: 0,
+                pids: 10,
+                ports: vec![22, 8888],
+                env: vec![],
+                mounts: vec![],
+                ssh_public_keys: vec![],
+                command: None,
+            },
+            spec_digest: "d".to_owned(),
+            accelerators: vec!["SIM-1".to_owned()],
+            jupyter_token: "token-of-the-test".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_restarted_server_finds_what_it_left_and_no_secret_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("host.json");
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_000_000)));
+        let (now, chance) = (clock.now(), Seeded::new(9));
+        let (host, ours) = (HostId::fresh(now, &chance), InstallationId::fresh(now, &chance));
+        let theirs = InstallationId::fresh(now, &chance);
+
+        let first = Simulated::open(&file, host, 2, clock.clone()).await.unwrap();
+        first.mark(host, ours).await.unwrap();
+        let made = first.ensure(&order(1), ours, Attach::Runtime).await.unwrap();
+        first.ensure(&order(2), ours, Attach::Runtime).await.unwrap();
+        drop(first);
+        assert!(!std::fs::read_to_string(&file).unwrap().contains("token-of-the-test"));
+
+        let second = Simulated::open(&file, host, 2, clock.clone()).await.unwrap();
+        assert_eq!(second.mark(host, theirs).await.unwrap_err().trouble, Trouble::Foreign);
+        let again = second.ensure(&order(1), ours, Attach::Runtime).await.unwrap();
+        assert_eq!((again.how, &again.id), (How::Adopted, &made.id));
+        assert_eq!(second.list(ours).await.unwrap().len(), 2);
+        assert_eq!(second.list(theirs).await.unwrap(), []);
+
+        clock.advance(Span::from_seconds(60));
+        second.stop(&made.id, Span::default()).await.unwrap();
+        let detail = second.detail(&made.id).await.unwrap().unwrap();
+        assert_eq!(detail.started_at.map(Timestamp::as_micros), Some(1_000_000));
+        assert_eq!(detail.finished_at.map(Timestamp::as_micros), Some(61_000_000));
+        assert_eq!(second.remove(&made.id, theirs).await.unwrap_err().trouble, Trouble::Foreign);
+        for _ in 0..2 {
+            second.remove(&made.id, ours).await.unwrap();
+        }
+        assert_eq!(second.detail(&made.id).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn two_simulated_hosts_never_have_the_same_accelerator_and_ports_are_given_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(0)));
+        let mut uuids = std::collections::BTreeSet::new();
+        for seed in [1, 2] {
+            let host = HostId::fresh(clock.now(), &Seeded::new(seed));
+            let file = folder.path().join(format!("{host}.json"));
+            let simulated = Simulated::open(&file, host, 2, clock.clone()).await.unwrap();
+            let probe = simulated.probe("any", &*clock).await.unwrap();
+            uuids.extend(probe.accelerators.into_iter().map(|one| one.uuid));
+
+            let mut ports = Vec::new();
+            for seed in [3, 4] {
+                let made = simulated.ensure(&order(seed), fresh_site(), Attach::Runtime).await.unwrap();
+                ports.extend(simulated.detail(&made.id).await.unwrap().unwrap().ports);
+            }
+            let hosts: std::collections::BTreeSet<u16> = ports.iter().map(|port| port.host).collect();
+            assert_eq!(hosts.len(), 4);
+        }
+        assert_eq!(uuids.len(), 4);
+    }
+
+    fn fresh_site() -> InstallationId {
+        InstallationId::fresh(Timestamp::from_micros(0), &Seeded::new(8))
     }
 }

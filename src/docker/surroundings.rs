@@ -1,4 +1,5 @@
-//! What stands around containers on an engine: the marker that claims the host, volumes, and networks of teams.
+//! What stands around containers on an engine: the marker that claims the host, volumes, and networks of
+//! teams.
 
 use std::collections::HashMap;
 
@@ -102,7 +103,8 @@ impl Engine {
             })?;
             match self.network_create(team, installation, free).await {
                 Ok(()) => return Ok(()),
-                // Somebody was faster, or the range is in use outside of the engine: look again, take the next.
+                // Somebody was faster, or the range is in use outside of the engine: look again, take the
+                // next.
                 Err(error) if !error.is_unreachable() && tried.len() < 8 => tried.push(free),
                 Err(error) => return Err(error),
             }

@@ -1,7 +1,7 @@
 //! Connections to Docker engines, kept open between calls: one handshake serves many calls.
 //!
-//! Over `tcp` only the host's own authority is trusted, never the operating system's; a public authority must not be
-//! able to vouch for a host.
+//! Over `tcp` only the host's own authority is trusted, never the operating system's; a public authority must
+//! not be able to vouch for a host.
 
 use std::{path::Path, sync::Arc, time::Duration};
 

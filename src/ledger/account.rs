@@ -96,7 +96,8 @@ pub struct Balance {
     pub credits_pending: Credits,
 }
 
-/// What one posting does to the four counters of one account. Pending counters may go down, posted ones never do.
+/// What one posting does to the four counters of one account. Pending counters may go down, posted ones never
+/// do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Movement {
     /// Added to the posted debits.

@@ -83,7 +83,8 @@ pub fn runway_cost(per_hour: NanoCredits, runway: Span) -> Result<Credits, Error
     i64::try_from(whole).map(Credits::from_micros).map_err(|_| Error::Overflow)
 }
 
-/// How long `remaining` pays at `per_hour`, rounded down to a microsecond; `None`: for ever, since it costs nothing.
+/// How long `remaining` pays at `per_hour`, rounded down to a microsecond; `None`: for ever, since it costs
+/// nothing.
 pub fn funded_for(remaining: Credits, per_hour: NanoCredits) -> Option<Span> {
     let per_hour = i128::from(per_hour.as_nanos());
     if per_hour <= 0 {
@@ -106,8 +107,8 @@ pub fn extension_needed(remaining: Credits, per_hour: NanoCredits, runway: Span)
 
 /// The warning that is due when money for `funded` of a full `runway` is left and it is not being extended.
 ///
-/// `warned` is the lowest percentage warned of so far, 0 for none. When several are passed at once only the lowest
-/// is due: an instance that was away is told where it stands, not where it stood.
+/// `warned` is the lowest percentage warned of so far, 0 for none. When several are passed at once only the
+/// lowest is due: an instance that was away is told where it stands, not where it stood.
 pub fn warning_due(funded: Span, runway: Span, warned: u8) -> Option<u8> {
     let left = i128::from(funded.as_micros()) * 100;
     let reached = |percent: &u8| left <= i128::from(runway.as_micros()) * i128::from(*percent);

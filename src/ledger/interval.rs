@@ -1,7 +1,8 @@
 //! Intervals: the pieces in which a segment is billed, a pure function of its start, its end and the grid.
 //!
-//! Boundaries are the segment's start, then every whole multiple of the grid since the epoch, then its end. Nothing is
-//! accumulated by ticks, so that a restart, a late tick or a second tick derive the very same pieces with the same `k`.
+//! Boundaries are the segment's start, then every whole multiple of the grid since the epoch, then its end.
+//! Nothing is accumulated by ticks, so that a restart, a late tick or a second tick derive the very same
+//! pieces with the same `k`.
 
 use std::iter::FusedIterator;
 
@@ -50,6 +51,15 @@ pub struct Segment {
     pub settled: bool,
 }
 
+/// How far a segment is billed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermark {
+    /// Everything before is charged.
+    pub billed_until: Timestamp,
+    /// The first interval that is not charged.
+    pub next_k: u64,
+}
+
 /// One piece of a segment: the `k`th, from `from` up to but not including `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {
@@ -73,9 +83,15 @@ pub struct ClosedIntervals {
 }
 
 impl Segment {
+    /// How far it is billed, as it was read.
+    pub const fn watermark(&self) -> Watermark {
+        Watermark { billed_until: self.billed_until, next_k: self.next_k }
+    }
+
     /// The intervals that are closed and not charged yet.
     ///
-    /// While the segment runs these are the whole cells up to its proof of life; once it ended, the rest as well.
+    /// While the segment runs these are the whole cells up to its proof of life; once it ended, the rest as
+    /// well.
     pub fn closed_intervals(&self) -> ClosedIntervals {
         let (until, ended) = match self.end_at {
             Some(end) => (end, true),
@@ -87,8 +103,8 @@ impl Segment {
 
 /// The intervals from `next_k` on of a segment that began at `start`, up to `until`.
 ///
-/// `ended` says that `until` is the end of the segment; otherwise it is proof that the segment ran so far, and only
-/// cells that are wholly proven count.
+/// `ended` says that `until` is the end of the segment; otherwise it is proof that the segment ran so far,
+/// and only cells that are wholly proven count.
 pub fn closed_intervals(
     start: Timestamp,
     grid: Span,
@@ -99,7 +115,8 @@ pub fn closed_intervals(
     ClosedIntervals { start, grid, next_k, until, ended }
 }
 
-/// Where interval `k` of a segment that began at `start` begins, and `k − 1` ends unless the segment ends before.
+/// Where interval `k` of a segment that began at `start` begins, and `k − 1` ends unless the segment ends
+/// before.
 pub fn boundary(start: Timestamp, grid: Span, k: u64) -> Timestamp {
     if k == 0 {
         return start;

@@ -1,5 +1,5 @@
-//! The books, pure: accounts, postings that cannot be unbalanced, holds, metered intervals, rating, and what `verify`
-//! checks. No clock, no I/O; `store/ledger.rs` writes what is built here.
+//! The books, pure: accounts, postings that cannot be unbalanced, holds, metered intervals, rating, and what
+//! `verify` checks. No clock, no I/O; `store/ledger.rs` writes what is built here.
 //!
 //! Money is never set, only moved: a balance is the sum of its entries, and an entry is half of a transfer.
 

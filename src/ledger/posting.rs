@@ -1,7 +1,8 @@
 //! Postings: the only ways in which money moves. Each is made of whole transfers, so none can be unbalanced.
 //!
-//! A transfer is a debit and a credit of one amount in one phase. `Pending` holds money, `Released` takes a hold back,
-//! `Posted` moves it. The double entry is the usual one; the two-phase counters are those of two-phase commit for money.
+//! A transfer is a debit and a credit of one amount in one phase. `Pending` holds money, `Released` takes a
+//! hold back, `Posted` moves it. The double entry is the usual one; the two-phase counters are those of
+//! two-phase commit for money.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -134,7 +135,8 @@ impl Posting {
         Self::empty(TransactionKind::HoldExtend).with(Phase::Pending, account, revenue, amount)
     }
 
-    /// Charges use: the covered part turns from held to posted, the part beyond the hold is owed by `receivable`.
+    /// Charges use: the covered part turns from held to posted, the part beyond the hold is owed by
+    /// `receivable`.
     ///
     /// It can never be refused for money: what it takes from `account` was held there before.
     pub fn capture(

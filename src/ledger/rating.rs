@@ -1,7 +1,9 @@
-//! Rating: from the nano-credits that a price says to the micro-credits that are charged, losing nothing on the way.
+//! Rating: from the nano-credits that a price says to the micro-credits that are charged, losing nothing on
+//! the way.
 //!
-//! Charges telescope: with C(k) the exact sum up to interval k, charge k is round(C(k)) − round(C(k−1)). They sum to
-//! round(C) exactly however many intervals there are, so the error of a segment is at most half a micro-credit.
+//! Charges telescope: with C(k) the exact sum up to interval k, charge k is round(C(k)) − round(C(k−1)). They
+//! sum to round(C) exactly however many intervals there are, so the error of a segment is at most half a
+//! micro-credit.
 
 use crate::{
     ids::{InstanceId, MemberId, PriceVersionId, SegmentId, TeamId, TransactionId},
@@ -11,7 +13,8 @@ use crate::{
 
 /// What one interval of a segment was charged, and everything needed to compute it again.
 ///
-/// A later revision of the same interval holds the difference to what was charged before, which may be negative.
+/// A later revision of the same interval holds the difference to what was charged before, which may be
+/// negative.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     /// The segment.
@@ -81,8 +84,8 @@ impl Tally {
     }
 }
 
-/// What the span from `from` to `to` of a segment costs at a constant rate: the provisional charge when a price plugin
-/// fails. Telescopes in nano-credits, so consecutive spans sum to what the whole costs.
+/// What the span from `from` to `to` of a segment costs at a constant rate: the provisional charge when a
+/// price plugin fails. Telescopes in nano-credits, so consecutive spans sum to what the whole costs.
 pub fn at_rate(
     per_hour: NanoCredits,
     segment_start: Timestamp,
@@ -94,7 +97,8 @@ pub fn at_rate(
     after.checked_sub(before).map(NanoCredits::from_nanos).ok_or(Error::Overflow)
 }
 
-/// Whether `nano` for `span` is more than the quoted rate allows. One nano-credit is granted for the plugin's rounding.
+/// Whether `nano` for `span` is more than the quoted rate allows. One nano-credit is granted for the plugin's
+/// rounding.
 pub fn exceeds_quote(nano: NanoCredits, per_hour: NanoCredits, span: Span) -> bool {
     let charged = i128::from(nano.as_nanos()) * i128::from(HOUR);
     let allowed = i128::from(per_hour.as_nanos()) * i128::from(span.as_micros());

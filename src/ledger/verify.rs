@@ -1,7 +1,8 @@
-//! What must be true of the books, checked row by row: the same checks for `muster ledger verify` and for tests.
+//! What must be true of the books, checked row by row: the same checks for `muster ledger verify` and for
+//! tests.
 //!
-//! Feed a [`Verifier`] one consistent reading of the rows, in the order of its methods; [`Verifier::finish`] reports.
-//! It keeps one record per account, segment and capture in memory, never the entries.
+//! Feed a [`Verifier`] one consistent reading of the rows, in the order of its methods; [`Verifier::finish`]
+//! reports. It keeps one record per account, segment and capture in memory, never the entries.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -34,7 +35,8 @@ words! {
         CountersMatch = "counters-match-entries",
         /// No account was ever below its floor, after any of its moves.
         FloorKept = "floor-kept",
-        /// A hold never gives more than it has, a closed one gave all, and accounts hold what their holds say.
+        /// A hold never gives more than it has, a closed one gave all, and accounts hold what their holds
+        /// say.
         HoldsMatch = "holds-match",
         /// A charge moved exactly its amount, in one transaction that charges nothing else.
         ChargesMatch = "charges-match-transactions",

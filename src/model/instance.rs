@@ -128,6 +128,15 @@ pub struct Spec {
     pub command: Option<Vec<String>>,
 }
 
+impl Spec {
+    /// Digest of the specification, in hexadecimal.
+    pub fn digest(&self) -> String {
+        // A plain struct of texts and numbers always has a JSON form.
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        crate::digest::Digest::of(&text).to_string()
+    }
+}
+
 /// A named volume of the host in an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::Ipv4Addr, str::FromStr};
 
-/// Bits of one team network: 62 addresses for containers, as the operator's guide promises.
+/// Bits of one team network: 64 addresses, 61 of them for containers.
 pub const TEAM_PREFIX: u8 = 26;
 
 /// An IPv4 range such as `10.201.0.0/16` that is cut into networks of [`TEAM_PREFIX`] bits.

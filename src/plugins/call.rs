@@ -68,8 +68,8 @@ impl ResourceLimiter for Guest {
     }
 }
 
-/// Runs `work` on a fresh store with `budget`. The only place that makes stores: without a deadline a store would
-/// trap at once.
+/// Runs `work` on a fresh store with `budget`. The only place that makes stores: without a deadline a store
+/// would trap at once.
 pub(crate) fn run<T>(
     engine: &Engine,
     plugin: Digest,
@@ -97,12 +97,14 @@ pub(crate) fn run<T>(
 
     let began = Instant::now();
     let result = work(&mut store);
-    metrics::histogram!("muster_plugin_call_seconds", "function" => function).record(began.elapsed());
+    let outcome = if result.is_ok() { "answered" } else { "failed" };
+    metrics::histogram!("muster_plugin_call_seconds", "function" => function, "outcome" => outcome)
+        .record(began.elapsed());
     let left = store.get_fuel().unwrap_or_default();
     metrics::counter!("muster_plugin_fuel_total", "function" => function).increment(budget.fuel - left);
     let guest = store.data();
     if guest.log.dropped > 0 {
-        tracing::warn!(%plugin, lines = guest.log.dropped, "log lines above plugins.log_lines or plugins.log_bytes");
+        tracing::warn!(%plugin, lost = guest.log.dropped, "plugins.log_lines or plugins.log_bytes is spent");
     }
     result.map_err(|error| explain(&error, guest.denied, budget))
 }

@@ -1,8 +1,8 @@
 //! Compiling in a child process, and the folder of compiled code.
 //!
 //! A few kilobytes of WebAssembly can keep a compiler busy for minutes and gigabytes, and a compile cannot be
-//! interrupted. So a child with hard limits does it, one at a time. Code is loaded only from files that this program
-//! wrote itself.
+//! interrupted. So a child with hard limits does it, one at a time. Code is loaded only from files that this
+//! program wrote itself.
 
 use std::{
     ffi::OsString,
@@ -14,7 +14,6 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit};
-use sha2::Digest as _;
 use tokio::{io::AsyncWriteExt as _, process::Command, sync::Mutex, time::timeout};
 use wasmtime::{Engine, component::Component};
 
@@ -86,7 +85,7 @@ impl Cache {
         match load_file(&self.engine, &path) {
             Ok(component) => Some(component),
             Err(error) => {
-                tracing::warn!(%digest, error = format!("{error:#}"), "compiled plugin is not readable, rebuilding");
+                tracing::warn!(%digest, "compiled plugin is not readable and made anew: {error:#}");
                 None
             }
         }
@@ -98,17 +97,14 @@ impl Cache {
         if let Some(component) = self.load(digest) {
             return Ok(component);
         }
+        let unstored = |error: io::Error| Error::internal("compiled code cannot be stored", error);
+        let part = tempfile::Builder::new().suffix(".part").tempfile_in(&self.folder).map_err(unstored)?;
+        let part = part.into_temp_path();
+        self.run_child(wasm, &part).await?;
         let path = self.path(digest);
-        let part = path.with_extension(format!("{}.part", std::process::id()));
-        let compiled = self.run_child(wasm, &part).await;
-        let moved = compiled.and_then(|()| {
-            fs::rename(&part, &path).map_err(|error| Error::internal("compiled code cannot be stored", error))
-        });
-        if moved.is_err() {
-            drop(fs::remove_file(&part));
-        }
-        moved?;
-        load_file(&self.engine, &path).map_err(|error| Error::internal("compiled code does not load", format!("{error:#}")))
+        part.persist(&path).map_err(|error| unstored(error.error))?;
+        load_file(&self.engine, &path)
+            .map_err(|error| Error::internal("compiled code does not load", format!("{error:#}")))
     }
 
     async fn run_child(&self, wasm: &[u8], part: &Path) -> Result<(), Error> {
@@ -144,18 +140,20 @@ impl Cache {
         let complaint = String::from_utf8_lossy(&output.stderr);
         let complaint: String = complaint.trim().chars().take(COMPLAINT_BYTES).collect();
         Err(match output.status.code() {
-            Some(code) if code == i32::from(INVALID) => Error::Refused(format!("it does not compile: {complaint}")),
+            Some(code) if code == i32::from(INVALID) => {
+                Error::Refused(format!("it does not compile: {complaint}"))
+            }
             Some(_) => Error::internal("the compile process failed", complaint),
             None => too_slow("plugins.compile_cpu_seconds or plugins.compile_memory_bytes"),
         })
     }
 
-    /// Where the code lives: named by its source, the engine's version and everything that the code depends on.
+    /// Where the code lives: named by its source, the engine's version and everything that the code depends
+    /// on.
     fn path(&self, digest: &Digest) -> PathBuf {
-        let mut key = Fingerprint(sha2::Sha256::new());
+        let mut key = HashedBytes(Vec::new());
         hash::Hash::hash(&self.engine.precompile_compatibility_hash(), &mut key);
-        let engine = hex::encode(key.0.finalize());
-        self.folder.join(format!("{digest}-{}.cwasm", engine.get(..16).unwrap_or_default()))
+        self.folder.join(format!("{digest}-{}.cwasm", Digest::of(&key.0)))
     }
 }
 
@@ -164,18 +162,21 @@ fn too_slow(setting: &str) -> Error {
 }
 
 /// Maps compiled code into memory.
-#[expect(unsafe_code, reason = "the file was written by our own child into a folder that is closed to others")]
+#[expect(
+    unsafe_code,
+    reason = "the file was written by our own child into a folder that is closed to others"
+)]
 fn load_file(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
     // SAFETY: the cache folder has mode 0700, and only finished output of the compile child is moved there.
     unsafe { Component::deserialize_file(engine, path) }
 }
 
-/// Feeds what a value hashes into SHA-256, so that file names stay the same from one start to the next.
-struct Fingerprint(sha2::Sha256);
+/// Collects the bytes that a value hashes, so that file names stay the same from one start to the next.
+struct HashedBytes(Vec<u8>);
 
-impl hash::Hasher for Fingerprint {
+impl hash::Hasher for HashedBytes {
     fn write(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        self.0.extend_from_slice(bytes);
     }
     fn finish(&self) -> u64 {
         0
@@ -185,8 +186,8 @@ impl hash::Hasher for Fingerprint {
 /// The exit code of a child whose input is not valid.
 const INVALID: u8 = 3;
 
-/// The whole life of a compile child: `muster __compile RUNG CPU_SECONDS MEMORY_BYTES OUTPUT`, WebAssembly on its
-/// standard input. `main` calls this when the first argument is `__compile`.
+/// The whole life of a compile child: `muster __compile RUNG CPU_SECONDS MEMORY_BYTES OUTPUT`, WebAssembly on
+/// its standard input. `main` calls this when the first argument is `__compile`.
 pub fn compile_child_main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(2).collect();
     match compile_here(&arguments) {

@@ -27,8 +27,11 @@ const MEMORIES: u32 = 4;
 const TABLES: u32 = 8;
 
 impl Rung {
-    /// The name on the compile child's command line.
-    pub(crate) fn as_str(self) -> &'static str {
+    /// All rungs, the highest first.
+    const ALL: [Self; 3] = [Self::WidePool, Self::NarrowPool, Self::OnDemand];
+
+    /// The name for people, and on the compile child's command line.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::WidePool => "wide-pool",
             Self::NarrowPool => "narrow-pool",
@@ -38,19 +41,15 @@ impl Rung {
 
     /// The rung with this name.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        [Self::WidePool, Self::NarrowPool, Self::OnDemand].into_iter().find(|rung| rung.as_str() == name)
+        Self::ALL.into_iter().find(|rung| rung.as_str() == name)
     }
 }
 
 /// An engine on the highest rung that works here, with its epoch already ticking.
 pub(crate) fn start(limits: &Limits) -> Result<(Engine, Rung), Error> {
     let mut failure = None;
-    for rung in [Rung::WidePool, Rung::NarrowPool, Rung::OnDemand] {
-        let mut config = config(rung);
-        if rung != Rung::OnDemand {
-            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
-        }
-        match Engine::new(&config) {
+    for rung in Rung::ALL {
+        match engine(rung, limits) {
             Ok(engine) => {
                 start_ticking(&engine)?;
                 tracing::info!(rung = rung.as_str(), "the plugin engine is ready");
@@ -63,7 +62,16 @@ pub(crate) fn start(limits: &Limits) -> Result<(Engine, Rung), Error> {
     Err(Error::internal("the plugin engine does not start", cause))
 }
 
-/// What compiled code depends on. The compile child uses it too: the two must agree, or the code does not load.
+fn engine(rung: Rung, limits: &Limits) -> wasmtime::Result<Engine> {
+    let mut config = config(rung);
+    if rung != Rung::OnDemand {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
+    }
+    Engine::new(&config)
+}
+
+/// What compiled code depends on. The compile child uses it too: the two must agree, or the code does not
+/// load.
 pub(crate) fn config(rung: Rung) -> Config {
     let mut config = Config::new();
     config
@@ -114,4 +122,27 @@ fn start_ticking(engine: &Engine) -> Result<(), Error> {
     };
     let spawned = thread::Builder::new().name("plugin-epoch".into()).spawn(tick);
     spawned.map(drop).map_err(|error| Error::internal("the plugin clock does not start", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(unsafe_code, reason = "the bytes come from the engine's own compiler")]
+    fn what_a_child_compiles_runs_on_every_rung() {
+        let wasm = wat::parse_str("(component (core module $m (memory 1)) (core instance (instantiate $m)))")
+            .unwrap();
+        for rung in Rung::ALL {
+            assert_eq!(Rung::from_name(rung.as_str()), Some(rung));
+            let code = Engine::new(&config(rung)).unwrap().precompile_component(&wasm).unwrap();
+            let engine = engine(rung, &Limits::default()).unwrap();
+            // SAFETY: just compiled here.
+            let component = unsafe { wasmtime::component::Component::deserialize(&engine, &code) }.unwrap();
+            let mut store = wasmtime::Store::new(&engine, ());
+            store.set_fuel(1_000).unwrap();
+            store.set_epoch_deadline(1);
+            wasmtime::component::Linker::new(&engine).instantiate(&mut store, &component).unwrap();
+        }
+    }
 }

@@ -51,7 +51,8 @@ pub enum Error {
     /// All workers are taken and the queue (`plugins.queue`) is full.
     #[error("too many plugin calls are waiting (plugins.queue)")]
     Busy,
-    /// A fault of ours: the cache folder, the compiler process, the engine, or an input that breaks its contract.
+    /// A fault of ours: the cache folder, the compiler process, the engine, or an input that breaks its
+    /// contract.
     #[error("{0}")]
     Internal(String),
 }

@@ -90,9 +90,11 @@ impl Plugins {
         self.rung
     }
 
-    /// Decides whether `wasm` can be a plugin: looks at it, compiles it, starts an instance and asks for a price.
+    /// Decides whether `wasm` can be a plugin: looks at it, compiles it, starts an instance and asks for a
+    /// price.
     ///
-    /// A plugin that answers the trial with an error of its own is admitted: the trial has an empty configuration.
+    /// A plugin that answers the trial with an error of its own is admitted: the trial has an empty
+    /// configuration.
     ///
     /// # Errors
     /// [`Error::Refused`] or [`Error::TooLarge`] with the reason, [`Error::Busy`], [`Error::Internal`].
@@ -108,8 +110,8 @@ impl Plugins {
         Ok(inspection)
     }
 
-    /// The plugin named `digest`, from memory, from the cache folder, or compiled anew from what `wasm` resolves to;
-    /// `wasm` is awaited only in the last case.
+    /// The plugin named `digest`, from memory, from the cache folder, or compiled anew from what `wasm`
+    /// resolves to; `wasm` is awaited only in the last case.
     ///
     /// # Errors
     /// Those of `wasm`, and those of [`Plugins::admit`] when the component is no longer acceptable.
@@ -126,7 +128,10 @@ impl Plugins {
             None => {
                 let wasm = wasm.await?;
                 if self.inspect(wasm.clone()).await?.digest != digest {
-                    return Err(Error::Internal(format!("the stored bytes of plugin {digest} are not its own")).into());
+                    return Err(Error::Internal(format!(
+                        "the stored bytes of plugin {digest} are not its own"
+                    ))
+                    .into());
                 }
                 self.cache.compile(&digest, &wasm).await?
             }
@@ -203,7 +208,8 @@ impl Plugins {
                 ask(&guest, store)
             })
         };
-        let answer = spawn_blocking(work).await.map_err(|error| Error::internal("a plugin call broke", error))??;
+        let answer =
+            spawn_blocking(work).await.map_err(|error| Error::internal("a plugin call broke", error))??;
         answer.map_err(|error| output::plugin_error(&error))
     }
 
@@ -243,7 +249,9 @@ impl Plugins {
         let linked = self.linker.instantiate_pre(component).and_then(v1::PricingPre::new);
         match linked {
             Ok(linked) => Ok(Plugin { digest, linked }),
-            Err(error) => Err(Error::Refused(format!("it does not fit muster:plugin/pricing@1.0.0: {error:#}"))),
+            Err(error) => {
+                Err(Error::Refused(format!("it does not fit muster:plugin/pricing@1.0.0: {error:#}")))
+            }
         }
     }
 

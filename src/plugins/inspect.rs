@@ -1,6 +1,7 @@
 //! A look at an uploaded component before anything expensive touches it: its kind, its counts, its imports.
 //!
-//! This only counts. Whether the code is valid is found out by the compile child, which has limits of its own.
+//! This only counts. Whether the code is valid is found out by the compile child, which has limits of its
+//! own.
 
 use wasmparser::{BinaryReaderError, Encoding, Instance, Parser, Payload};
 
@@ -105,8 +106,18 @@ impl Counts {
             ));
         }
         within("functions", self.functions, limits.functions, "plugins.functions")?;
-        within("bytes in one function", self.largest_function_bytes, limits.function_bytes, "plugins.function_bytes")?;
-        within("locals in one function", self.most_locals, limits.function_locals, "plugins.function_locals")?;
+        within(
+            "bytes in one function",
+            self.largest_function_bytes,
+            limits.function_bytes,
+            "plugins.function_bytes",
+        )?;
+        within(
+            "locals in one function",
+            self.most_locals,
+            limits.function_locals,
+            "plugins.function_locals",
+        )?;
         within("bytes of data", self.data_bytes, limits.data_bytes, "plugins.data_bytes")?;
         within("modules", self.modules, limits.modules, "plugins.modules")?;
         within("instances", self.instances, limits.instances, "plugins.instances")?;
@@ -114,11 +125,18 @@ impl Counts {
     }
 }
 
-fn within<N: PartialOrd + std::fmt::Display>(what: &str, found: N, limit: N, setting: &str) -> Result<(), Error> {
+fn within<N: PartialOrd + std::fmt::Display>(
+    what: &str,
+    found: N,
+    limit: N,
+    setting: &str,
+) -> Result<(), Error> {
     if found <= limit {
         return Ok(());
     }
-    Err(Error::Refused(format!("it has {found} {what}, {setting} allows {limit}: make the component smaller")))
+    Err(Error::Refused(format!(
+        "it has {found} {what}, {setting} allows {limit}: make the component smaller"
+    )))
 }
 
 /// A plugin can have the product's own imports and nothing else.
@@ -127,8 +145,9 @@ fn check_import(import: &str) -> Result<(), Error> {
         return Ok(());
     }
     let way_out = if import.starts_with("wasi:") || import.starts_with("wasi_") {
-        "plugins have no WASI: no files, sockets, clocks or chance. Build Rust for wasm32-unknown-unknown, Python \
-         with `componentize-py … --stub-wasi`, JavaScript with random, stdio, clocks, http and fetch-event disabled"
+        "plugins have no WASI: no files, sockets, clocks or chance. Build Rust for wasm32-unknown-unknown, \
+         Python with `componentize-py … --stub-wasi`, JavaScript with random, stdio, clocks, http and \
+         fetch-event disabled"
     } else {
         "plugins can import muster:plugin/* and nothing else"
     };

@@ -1,8 +1,8 @@
 //! Plugins: WebAssembly components that price usage, and the only room that knows wasmtime.
 //!
-//! A plugin is a pure function over plain values without WASI. Here it is checked, compiled in a child process, and
-//! called with a budget on a fresh instance; its answer is believed only after [`output`] looked at it. What to do
-//! when a plugin fails is decided by services, not here.
+//! A plugin is a pure function over plain values without WASI. Here it is checked, compiled in a child
+//! process, and called with a budget on a fresh instance; its answer is believed only after `output` looked
+//! at it. What to do when a plugin fails is decided by services, not here.
 
 mod build;
 mod call;

@@ -26,7 +26,10 @@ pub(crate) fn charges(
         return Err(refused(format!("{} lines, at most {LINES} are possible", output.lines.len())));
     }
     if let Some(key) = output.lines.iter().find(|key| !is_key(key)) {
-        return Err(refused(format!("the line {} is not of the form [a-z0-9-]{{1,64}}", shown(key, KEY_BYTES))));
+        return Err(refused(format!(
+            "the line {} is not of the form [a-z0-9-]{{1,64}}",
+            shown(key, KEY_BYTES)
+        )));
     }
     let mut taken = vec![0u64; records];
     let mut counts = vec![0usize; records];
@@ -38,7 +41,9 @@ pub(crate) fn charges(
             return Err(refused(format!("a charge for record {record} of {records}")));
         };
         let line = output.lines.get(charge.line as usize);
-        let line = line.ok_or_else(|| refused(format!("a charge under line {} of {}", charge.line, output.lines.len())))?;
+        let line = line.ok_or_else(|| {
+            refused(format!("a charge under line {} of {}", charge.line, output.lines.len()))
+        })?;
         let bit = 1u64 << charge.line;
         if *taken & bit != 0 {
             return Err(refused(format!("two charges for record {record} under the line {line}")));
@@ -47,7 +52,9 @@ pub(crate) fn charges(
         *count += 1;
         if *count > limits.charges_per_record {
             let most = limits.charges_per_record;
-            return Err(refused(format!("more than {most} charges for record {record} (plugins.charges_per_record)")));
+            return Err(refused(format!(
+                "more than {most} charges for record {record} (plugins.charges_per_record)"
+            )));
         }
         let amount = amount(charge.amount)?;
         total = total.checked_add(charge.amount).ok_or_else(overflow)?;

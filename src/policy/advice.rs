@@ -1,7 +1,8 @@
-//! The sentences of a refusal. A policy carries a short advice code; here it becomes what happened, with the numbers.
+//! The sentences of a refusal. A policy carries a short advice code; here it becomes what happened, with the
+//! numbers.
 
 use super::request::{Facts, Launch, MemberPrincipal, Principal, Resource};
-use crate::{error::LimitUse, model::quota::NO_ACCELERATOR, money::Credits};
+use crate::{error::LimitUse, model::quota::NO_ACCELERATOR};
 
 /// What a sentence is about.
 pub(crate) struct Case<'a> {
@@ -10,11 +11,13 @@ pub(crate) struct Case<'a> {
     pub(crate) facts: &'a Facts,
     /// The operationId, or the group that was asked for.
     pub(crate) asked: &'a str,
+    /// Whether the principal may see the money that the launch would spend.
+    pub(crate) sees_balance: bool,
 }
 
 /// All advice codes that policies use.
 #[cfg(test)]
-pub(crate) const CODES: [&str; 18] = [
+pub(crate) const CODES: [&str; 21] = [
     "foreign",
     "funds",
     "hidden-accelerator",
@@ -29,26 +32,29 @@ pub(crate) const CODES: [&str; 18] = [
     "owner-recharges",
     "owner-shield",
     "owner-stays",
+    "own-name",
     "quota-gpus",
     "quota-gpus-per-instance",
     "quota-instances",
     "reset-first",
+    "site-owned",
+    "suspended",
 ];
 
 impl Case<'_> {
-    /// The sentence behind an advice code, and the limit if it is one. A code that is not known here is a sentence
-    /// itself.
+    /// The sentence behind an advice code, and the limit if it is one. A code that is not known here is a
+    /// sentence itself.
     pub(crate) fn sentence(&self, code: &str) -> (String, Option<LimitUse>) {
         match (code, self.member(), &self.facts.launch) {
             ("quota-instances", Some(member), Some(launch)) => {
                 let (max, want) = (member.limits.instances, launch.instances);
-                counted("instances", "instances at once", max, launch.used.instances, want)
+                counted("instances", "instances held at once", max, launch.used.instances, want)
             }
             ("quota-gpus", Some(member), Some(launch)) => {
-                counted("gpus", "GPUs at once", member.limits.gpus, launch.used.gpus, launch.gpus)
+                counted("gpus", "GPUs held at once", member.limits.gpus, launch.used.gpus, launch.gpus)
             }
             ("quota-gpus-per-instance", Some(member), _) => self.too_wide(member),
-            ("funds", _, Some(launch)) => short_of_funds(launch),
+            ("funds", _, Some(launch)) => self.short_of_funds(launch),
             _ => (self.plain(code), None),
         }
     }
@@ -74,6 +80,7 @@ impl Case<'_> {
             "owner-shield" => "only the owner may change the owner's account".to_owned(),
             "owner-stays" => "a team always has its owner, who can neither leave nor step down".to_owned(),
             "no-raise" => "a team has exactly one owner: nobody can be made another".to_owned(),
+            "own-name" => "nobody launches instances or makes keys in the name of somebody else".to_owned(),
             "owner-recharges" => "only the team owner brings money in".to_owned(),
             "owner-only" => "this is for the team owner alone".to_owned(),
             "not-yours" => format!("only its creator may do this; it belongs to {}", self.owner_name()),
@@ -123,24 +130,28 @@ impl Case<'_> {
             _ => 0,
         };
         let max = member.limits.gpus_per_instance;
-        let sentence = format!("one instance may have {} GPUs; {want} are asked for", number(max));
+        let sentence = format!("GPUs in one instance: at most {}; you ask for {want}", number(max));
         (sentence, Some(limit("gpus_per_instance", max.map(|max| max.to_string()), None, want.to_string())))
+    }
+
+    /// Says how much is there only to those who may see the balance.
+    fn short_of_funds(&self, launch: &Launch) -> (String, Option<LimitUse>) {
+        let Launch { hold, funds, .. } = launch;
+        if !self.sees_balance {
+            let sentence = format!("the launch sets {hold} credits aside and there are not as many to spend");
+            return (sentence, Some(limit("credits", None, None, hold.to_string())));
+        }
+        let short = hold.minus(*funds).unwrap_or(*hold);
+        let sentence =
+            format!("the launch sets {hold} credits aside and {funds} can be spent: {short} are missing");
+        (sentence, Some(limit("credits", Some(funds.to_string()), None, hold.to_string())))
     }
 }
 
 fn counted(name: &str, what: &str, max: Option<u32>, used: u32, want: u32) -> (String, Option<LimitUse>) {
-    let sentence = format!("you may hold {} {what}; you hold {used} and ask for {want} more", number(max));
+    let sentence = format!("{what}: at most {}; you hold {used} and ask for {want} more", number(max));
     let max = max.map(|max| max.to_string());
     (sentence, Some(limit(name, max, Some(used.to_string()), want.to_string())))
-}
-
-fn short_of_funds(launch: &Launch) -> (String, Option<LimitUse>) {
-    let Launch { hold, funds, .. } = launch;
-    let short = hold.minus(*funds).unwrap_or(*hold);
-    let spendable = (*funds).max(Credits::ZERO);
-    let sentence =
-        format!("the launch sets {hold} credits aside and {spendable} can be spent: {short} are missing");
-    (sentence, Some(limit("credits", Some(spendable.to_string()), None, hold.to_string())))
 }
 
 fn limit(name: &str, max: Option<String>, used: Option<String>, requested: String) -> LimitUse {
@@ -148,7 +159,7 @@ fn limit(name: &str, max: Option<String>, used: Option<String>, requested: Strin
 }
 
 fn number(max: Option<u32>) -> String {
-    max.map_or_else(|| "any number of".to_owned(), |max| max.to_string())
+    max.map_or_else(|| "any number".to_owned(), |max| max.to_string())
 }
 
 /// `owner`, `owner or admin`, `owner, admin or developer`.

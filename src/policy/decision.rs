@@ -1,4 +1,5 @@
-//! The answer: allowed or not, which policies decided, and the permit that only an allowed decision can become.
+//! The answer: allowed or not, which policies decided, and the permit that only an allowed decision can
+//! become.
 
 use serde::Serialize;
 
@@ -39,7 +40,7 @@ pub struct Determining {
 /// What the answer to a refusal looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Manner {
+pub(super) enum Manner {
     /// With its reasons.
     Openly,
     /// As if there were no such thing: it is another team's.
@@ -51,15 +52,15 @@ pub(crate) enum Manner {
 /// An answer of the policies; serialises to what the decision record keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Decision {
-    pub(crate) allowed: bool,
-    pub(crate) action: String,
-    pub(crate) kind: String,
-    pub(crate) determining: Vec<Determining>,
-    pub(crate) denials: Vec<Denial>,
-    pub(crate) errors: Vec<String>,
-    pub(crate) forced: bool,
-    pub(crate) manner: Manner,
-    pub(crate) versions: Versions,
+    pub(super) allowed: bool,
+    pub(super) action: String,
+    pub(super) kind: String,
+    pub(super) determining: Vec<Determining>,
+    pub(super) denials: Vec<Denial>,
+    pub(super) errors: Vec<String>,
+    pub(super) forced: bool,
+    pub(super) manner: Manner,
+    pub(super) versions: Versions,
 }
 
 impl Decision {

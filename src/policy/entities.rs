@@ -1,5 +1,5 @@
-//! From our words to Cedar entities and a context. Built in Rust with names parsed once, for parsing them anew is what
-//! would take the time; no schema is read, since the types below are what the schema says.
+//! From our words to Cedar entities and a context. Built in Rust with names parsed once, for parsing them
+//! anew is what would take the time; no schema is read, since the types below are what the schema says.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -30,6 +30,7 @@ pub(crate) struct Types {
 }
 
 /// An entity with the name that a request calls it by.
+#[derive(Debug, Clone)]
 pub(crate) struct Subject {
     pub(crate) uid: EntityUid,
     pub(crate) entity: Entity,
@@ -181,8 +182,8 @@ impl Types {
     }
 }
 
-/// What else is known. A fact that was not handed in is left out, so that a policy that needs it fails and the answer
-/// is no.
+/// What else is known. A fact that was not handed in is left out, so that a policy that needs it fails and
+/// the answer is no.
 pub(crate) fn context(principal: &Principal, in_scope: bool, facts: &Facts) -> Result<Context, Error> {
     let mut pairs = vec![("in_scope".to_owned(), Value::new_bool(in_scope))];
     if let Some(role) = facts.target_role {

@@ -2,16 +2,24 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{Decision as Verdict, Effect, Policy, PolicySet, Response};
+use cedar_policy::{Decision as Verdict, Response};
 
 use super::{
     Policies, Question,
     advice::{Case, either},
     decision::{Decision, Determining, Manner, Versions},
-    index::Entry,
+    index::{Index, Note},
     request::{Facts, Launch, MemberPrincipal, Principal, Resource},
 };
-use crate::{error::Denial, model::quota::Limits, money::Credits};
+use crate::{
+    error::Denial,
+    model::{
+        action::Verb,
+        quota::Limits,
+        team::{Role, Spending},
+    },
+    money::Credits,
+};
 
 /// The `policy` of a denial that no policy spoke for.
 const NO_PERMIT: &str = "no-permit";
@@ -43,12 +51,12 @@ impl Policies {
         decision: &mut Decision,
         response: &Response,
         question: &Question<'_>,
-        entry: &Entry,
+        index: &Index,
     ) {
         decision.errors = response.diagnostics().errors().map(ToString::to_string).collect();
         decision.allowed = response.decision() == Verdict::Allow;
-        let policies = speaking(response, &entry.set);
-        decision.determining = policies.iter().map(|policy| determining(policy)).collect();
+        let notes = index.speaking(response);
+        decision.determining = notes.iter().map(|note| determining(note)).collect();
         if decision.allowed {
             return;
         }
@@ -57,34 +65,50 @@ impl Policies {
             resource: question.resource,
             facts: question.facts,
             asked: question.operation,
+            sees_balance: self.sees_balance(question),
         };
-        decision.denials = policies.iter().map(|policy| denial(policy, &case)).collect();
-        if policies.iter().any(|policy| policy.annotation("advice") == Some("foreign")) {
+        decision.denials = notes.iter().map(|note| denial(note, &case)).collect();
+        if notes.iter().any(|note| note.advice.as_deref() == Some("foreign")) {
             decision.manner = Manner::AsAbsent;
         }
         if decision.denials.is_empty() {
-            decision.denials.push(self.no_permit(question, entry));
+            decision.denials.push(self.no_permit(question));
         }
     }
 
+    /// Whether whoever launches may see the money that it would spend: their own wallet, or the team's pool.
+    fn sees_balance(&self, question: &Question<'_>) -> bool {
+        let (Principal::Member(member), Some(_)) = (question.principal, &question.facts.launch) else {
+            return false;
+        };
+        let spent = match member.preset.spending() {
+            Spending::Wallet => Resource::own(member.team, member.id),
+            Spending::Pool => Resource::team(member.team),
+        };
+        self.allows_group(question.principal, "balance", Verb::View, &spent)
+    }
+
     /// Why no permit spoke: which roles it would speak for, and whether it would if the thing were one's own.
-    fn no_permit(&self, question: &Question<'_>, entry: &Entry) -> Denial {
+    fn no_permit(&self, question: &Question<'_>) -> Denial {
         let operation = question.operation;
         let (advice, lifted_by) = match (question.principal, question.resource) {
-            (Principal::Member(member), _) => {
-                let only = if self.may_with_own(question, entry, member) {
-                    " only with what is your own"
+            (Principal::Member(member), thing) => {
+                let own = self.would(question, member, member.role, &thing.given_to(member.id));
+                let advice = if own {
+                    format!("your role {} may do {operation} only with what is your own", member.role)
                 } else {
-                    ""
+                    format!("your role {} may not do {operation}", member.role)
                 };
-                let may = if only.is_empty() { "may not" } else { "may" };
-                let roles = self.roles_that_may(question, entry, member);
-                let lifted_by =
-                    if roles.is_empty() { "nobody".to_owned() } else { format!("team {}", either(&roles)) };
-                (format!("your role {} {may} do {operation}{only}", member.role), lifted_by)
+                let roles = member.preset.roles().iter();
+                let able = roles.filter(|role| self.would(question, member, **role, thing));
+                let able: Vec<&str> = able.map(|role| role.word()).collect();
+                (
+                    advice,
+                    if able.is_empty() { "nobody".to_owned() } else { format!("team {}", either(&able)) },
+                )
             }
             (Principal::Anonymous, _) => ("sign in first".to_owned(), "yourself, signed in".to_owned()),
-            (_, Resource::Site) => {
+            (Principal::User { .. }, Resource::Site) => {
                 (format!("only the operator of this site may do {operation}"), "operator".to_owned())
             }
             (Principal::User { .. }, _) => (
@@ -95,69 +119,29 @@ impl Policies {
         Denial { policy: NO_PERMIT.to_owned(), advice, limit: None, lifted_by }
     }
 
-    fn may_with_own(&self, question: &Question<'_>, entry: &Entry, member: &MemberPrincipal) -> bool {
-        self.would(question, entry, member, &question.resource.given_to(member.id))
-    }
-
-    fn roles_that_may(
-        &self,
-        question: &Question<'_>,
-        entry: &Entry,
-        member: &MemberPrincipal,
-    ) -> Vec<&'static str> {
-        let roles = member.preset.roles().iter().filter(|role| {
-            let other = MemberPrincipal { role: **role, ..member.clone() };
-            self.would(question, entry, &other, question.resource)
-        });
-        roles.map(|role| role.word()).collect()
-    }
-
-    /// Whether the role of `member` alone would do for `resource`, numbers and visibility left aside.
-    fn would(
-        &self,
-        question: &Question<'_>,
-        entry: &Entry,
-        member: &MemberPrincipal,
-        resource: &Resource,
-    ) -> bool {
-        let member = MemberPrincipal { limits: Limits::default(), ..member.clone() };
+    /// Whether `role` alone would do for `thing`, money and the member's limits left aside.
+    fn would(&self, question: &Question<'_>, member: &MemberPrincipal, role: Role, thing: &Resource) -> bool {
+        let member = MemberPrincipal { role, limits: Limits::default(), ..member.clone() };
         let free = |launch: Launch| Launch { hold: Credits::ZERO, funds: Credits::ZERO, ..launch };
         let facts = Facts { launch: question.facts.launch.map(free), ..question.facts.clone() };
         let principal = Principal::Member(Arc::new(member));
-        let asked = Question { principal: &principal, resource, facts: &facts, ..*question };
-        let response = self.evaluate(&asked, entry);
-        response.is_ok_and(|response| {
-            response.decision() == Verdict::Allow && response.diagnostics().errors().next().is_none()
-        })
+        self.allows(&Question { principal: &principal, resource: thing, facts: &facts, ..*question })
     }
 }
 
-/// The policies that decided, in the order of their ids.
-fn speaking<'a>(response: &Response, set: &'a PolicySet) -> Vec<&'a Policy> {
-    let mut policies: Vec<&Policy> =
-        response.diagnostics().reason().filter_map(|id| set.policy(id)).collect();
-    policies.sort_by(|a, b| a.id().cmp(b.id()));
-    policies
-}
-
-fn determining(policy: &Policy) -> Determining {
-    let id = policy.id().to_string();
+fn determining(note: &Note) -> Determining {
     Determining {
-        layer: id.split('/').next().unwrap_or_default().to_owned(),
-        id,
-        effect: match policy.effect() {
-            Effect::Permit => "permit",
-            Effect::Forbid => "forbid",
-        },
-        advice: policy.annotation("advice").map(str::to_owned),
+        id: note.id.clone(),
+        layer: note.id.split('/').next().unwrap_or_default().to_owned(),
+        effect: note.effect,
+        advice: note.advice.clone(),
     }
 }
 
-fn denial(policy: &Policy, case: &Case<'_>) -> Denial {
-    let (advice, limit) =
-        case.sentence(policy.annotation("advice").unwrap_or("a rule of the team forbids this"));
-    let lifted_by = policy.annotation("lifted_by").unwrap_or("team owner or admin").to_owned();
-    Denial { policy: policy.id().to_string(), advice, limit, lifted_by }
+fn denial(note: &Note, case: &Case<'_>) -> Denial {
+    let (advice, limit) = case.sentence(note.advice.as_deref().unwrap_or("a rule of the team forbids this"));
+    let lifted_by = note.lifted_by.clone().unwrap_or_else(|| "team owner or admin".to_owned());
+    Denial { policy: note.id.clone(), advice, limit, lifted_by }
 }
 
 /// The denial for an action that principals of this kind can never ask for.
@@ -177,7 +161,7 @@ pub(super) fn not_for_such(question: &Question<'_>) -> Denial {
 pub(super) fn not_evaluated() -> Denial {
     Denial {
         policy: "plat/not-evaluated".to_owned(),
-        advice: "a rule could not be checked, so the answer is no; nothing was changed".to_owned(),
+        advice: "this could not be checked, so the answer is no; nothing was changed".to_owned(),
         limit: None,
         lifted_by: "operator".to_owned(),
     }

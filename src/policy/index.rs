@@ -1,13 +1,15 @@
 //! A small policy set for every kind of principal and every action.
 //!
-//! The engine walks all policies of the set it is given, and a long list of actions in a scope costs more than the
-//! rest of the policy. Both are known before the question comes, so they are worked out here, once: a set holds only
-//! what can speak for its action, with the action scope taken off. A test compares the answers with those of the
-//! whole set.
+//! The engine walks all policies of the set it is given, and a long list of actions in a scope costs more
+//! than the rest of the policy. Both are known before the question comes, so they are worked out here, once:
+//! a set holds only what can speak for its action, with the action scope taken off. A test compares the
+//! answers with those of the whole set.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use cedar_policy::{Entities, EntityTypeName, EntityUid, Policy, PolicySet, Schema};
+use cedar_policy::{
+    Effect, Entities, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Response, Schema,
+};
 
 use super::{Error, text};
 
@@ -16,15 +18,47 @@ use super::{Error, text};
 pub(crate) struct Entry {
     /// The action.
     pub(crate) action: EntityUid,
+    /// The types of things that the action can be about.
+    pub(crate) resources: Vec<EntityTypeName>,
     /// All groups that the action belongs to, however far up, sorted.
     pub(crate) groups: Vec<String>,
-    /// The policies that can speak.
-    pub(crate) set: PolicySet,
+    /// The policies that can speak; actions about which the same ones speak share them.
+    pub(crate) set: Arc<PolicySet>,
+}
+
+/// What a policy says about itself, read once: the engine parses a key anew at every look at an annotation.
+#[derive(Debug)]
+pub(crate) struct Note {
+    /// The policy's id.
+    pub(crate) id: String,
+    /// `permit` or `forbid`.
+    pub(crate) effect: &'static str,
+    /// The advice code.
+    pub(crate) advice: Option<String>,
+    /// Who can lift it.
+    pub(crate) lifted_by: Option<String>,
+}
+
+impl Note {
+    fn of(policy: &Policy) -> Self {
+        Self {
+            id: policy.id().to_string(),
+            effect: match policy.effect() {
+                Effect::Permit => "permit",
+                Effect::Forbid => "forbid",
+            },
+            advice: policy.annotation("advice").map(str::to_owned),
+            lifted_by: policy.annotation("lifted_by").map(str::to_owned),
+        }
+    }
 }
 
 /// The sets of one kind of principal, by the name of action or group.
 #[derive(Debug)]
-pub(crate) struct Index(HashMap<String, Entry>);
+pub(crate) struct Index {
+    entries: HashMap<String, Entry>,
+    notes: HashMap<PolicyId, Note>,
+}
 
 impl Index {
     /// The sets for principals of `principal_type` out of `policies`.
@@ -38,6 +72,7 @@ impl Index {
         for policy in policies.iter().filter(|policy| text::may_concern(policy, principal_type)) {
             scoped.push((text::action_scope(policy), text::without_action_scope(policy)?));
         }
+        let mut sets: HashMap<Vec<usize>, Arc<PolicySet>> = HashMap::new();
         let mut entries = HashMap::new();
         for action in schema.actions() {
             let applies = schema
@@ -51,20 +86,36 @@ impl Index {
                 None => true,
                 Some(scope) => scope.iter().any(|uid| uid == action || groups.contains(&uid)),
             };
-            let mut set = PolicySet::new();
-            for (_, policy) in scoped.iter().filter(|(scope, _)| speaks(scope)) {
-                set.add(policy.clone())
-                    .map_err(|e| Error::Policy { id: policy.id().to_string(), why: e.to_string() })?;
-            }
+            let speaking: Vec<usize> =
+                scoped.iter().enumerate().filter(|(_, (scope, _))| speaks(scope)).map(|(at, _)| at).collect();
+            let set = match sets.get(&speaking) {
+                Some(set) => Arc::clone(set),
+                None => {
+                    let speakers = scoped.iter().enumerate().filter(|(at, _)| speaking.contains(at));
+                    let set = PolicySet::from_policies(speakers.map(|(_, (_, policy))| policy.clone()));
+                    Arc::clone(sets.entry(speaking).or_insert(Arc::new(set.map_err(Error::value)?)))
+                }
+            };
             let mut groups: Vec<String> = groups.iter().map(|uid| uid.id().unescaped().to_owned()).collect();
             groups.sort();
-            entries.insert(action.id().unescaped().to_owned(), Entry { action: action.clone(), groups, set });
+            let resources = schema.resources_for_action(action).into_iter().flatten().cloned().collect();
+            let entry = Entry { action: action.clone(), resources, groups, set };
+            entries.insert(action.id().unescaped().to_owned(), entry);
         }
-        Ok(Self(entries))
+        let notes = policies.iter().map(|policy| (policy.id().clone(), Note::of(policy))).collect();
+        Ok(Self { entries, notes })
     }
 
     /// The set for the action, unless principals of this kind can never ask for it.
     pub(crate) fn get(&self, action: &str) -> Option<&Entry> {
-        self.0.get(action)
+        self.entries.get(action)
+    }
+
+    /// What the policies that decided say about themselves, in the order of their ids.
+    pub(crate) fn speaking(&self, response: &Response) -> Vec<&Note> {
+        let mut notes: Vec<&Note> =
+            response.diagnostics().reason().filter_map(|id| self.notes.get(id)).collect();
+        notes.sort_by(|a, b| a.id.cmp(&b.id));
+        notes
     }
 }

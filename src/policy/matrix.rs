@@ -1,14 +1,14 @@
-//! The effective permissions: for every kind of noun, what the policies let somebody do. Nothing is looked up in a
-//! table: each cell is the engine's answer for a thing of one's own and for a thing of somebody else.
+//! The effective permissions: for every kind of noun, what the policies let somebody do. Nothing is looked up
+//! in a table: each cell is the engine's answer for a thing of one's own and for a thing of somebody else.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     Policies,
-    request::{Facts, MemberPrincipal, Principal, Resource},
+    request::{MemberPrincipal, Principal, Resource},
 };
 use crate::{
-    ids::{Id, MemberId},
+    ids::{Id, MemberId, TeamId},
     model::action::Verb,
 };
 
@@ -51,8 +51,9 @@ pub struct Row {
 }
 
 impl Policies {
-    /// What `principal` may do, kind by kind; kinds that are not for such principals at all are left out. For a
-    /// member these are the nouns of the team, for a user those of the site and what the operator may see of teams.
+    /// What `principal` may do, kind by kind; kinds that are not for such principals at all are left out. For
+    /// a member these are the nouns of the team, for a user those of the site and what the operator may see
+    /// of teams.
     pub fn matrix(&self, principal: &Principal) -> Vec<Row> {
         let kinds = self.kinds().iter().filter(|kind| self.concerns(principal, kind));
         kinds
@@ -66,7 +67,7 @@ impl Policies {
     }
 
     fn reach(&self, principal: &Principal, kind: &str, verb: Verb) -> Reach {
-        let may = |resource| self.decide_group(principal, kind, verb, &resource, &Facts::default()).allowed();
+        let may = |resource| self.allows_group(principal, kind, verb, &resource);
         let somebody = MemberId::from_uuid(uuid::Uuid::nil());
         match principal {
             Principal::Member(member) => {
@@ -80,7 +81,7 @@ impl Policies {
                 }
             }
             Principal::User { .. } | Principal::Anonymous => {
-                let any_team = crate::ids::TeamId::from_uuid(uuid::Uuid::nil());
+                let any_team = TeamId::from_uuid(uuid::Uuid::nil());
                 if may(Resource::Site) || may(Resource::team(any_team)) { Reach::All } else { Reach::None }
             }
         }

@@ -1,8 +1,10 @@
-//! Policy: may this principal do this action to this thing, knowing these facts? The only room that knows Cedar.
+//! Policy: may this principal do this action to this thing, knowing these facts? The only room that knows
+//! Cedar.
 //!
-//! [`Policies`] holds the shipped texts, ready to be asked; [`request`] says what is asked about, [`decision`] what is
-//! answered. Rules live in `policies/*.cedar`, their facts are read by the services, and the sentences of refusals are
-//! in [`advice`]. Nothing here waits, reads rows or parses Cedar text while deciding.
+//! [`Policies`] holds the shipped texts, ready to be asked; [`request`] says what is asked about,
+//! [`decision`] what is answered. Rules live in `policies/*.cedar`, their facts are read by the services, and
+//! the sentences of refusals are in [`advice`]. Nothing here waits, reads rows or parses Cedar text while
+//! deciding.
 
 mod advice;
 mod decision;
@@ -10,13 +12,16 @@ mod entities;
 mod explain;
 mod index;
 mod matrix;
+mod recent;
 mod request;
 mod shipped;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::collections::{BTreeSet, HashMap};
 
-use cedar_policy::{Authorizer, Entities, Request, Response, Schema};
+use cedar_policy::{Authorizer, Decision as Verdict, Entities, Request, Response, Schema};
 use sha2::{Digest, Sha256};
 
 pub use self::{
@@ -27,6 +32,7 @@ pub use self::{
 use self::{
     entities::Types,
     index::{Entry, Index},
+    recent::Recent,
 };
 use crate::{
     error,
@@ -55,6 +61,15 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// A service asked about a thing that the action is never about. A guardrail that looks for the right
+    /// type of thing would not see this one, so the answer has to be no.
+    #[error("{action} is never about {resource}; the schema says what it is about")]
+    Mismatch {
+        /// What was asked for.
+        action: String,
+        /// The thing.
+        resource: String,
+    },
     /// Something could not be said in Cedar.
     #[error("cannot be said in Cedar: {0}")]
     Value(String),
@@ -76,6 +91,7 @@ impl From<Error> for error::Error {
 #[derive(Debug)]
 pub struct Policies {
     types: Types,
+    recent: Recent,
     authorizer: Authorizer,
     anonymous: Index,
     users: Index,
@@ -122,6 +138,7 @@ impl Policies {
         let mut digest = hex::encode(digest.finalize());
         digest.truncate(16);
         Ok(Self {
+            recent: Recent::default(),
             authorizer: Authorizer::new(),
             anonymous: Index::build(&platform, &schema, &actions, &types.anonymous)?,
             users: Index::build(&platform, &schema, &actions, &types.user)?,
@@ -144,8 +161,15 @@ impl Policies {
         self.answer(&Question { principal, name, kind, operation, resource, facts })
     }
 
-    /// Whether `principal` may do what the group `<kind>:<verb>` stands for: for nouns that have no route yet, and for
-    /// the matrix. Only policies about whole groups speak, quotas and funds do not.
+    /// The same answer without its reasons: for leaving out of a list what may not be seen. No permit comes
+    /// of it.
+    pub fn may(&self, principal: &Principal, action: Action, resource: &Resource, facts: &Facts) -> bool {
+        let (name, kind, operation) = (action.name(), action.kind(), action.operation());
+        self.allows(&Question { principal, name, kind, operation, resource, facts })
+    }
+
+    /// Whether `principal` may do what the group `<kind>:<verb>` stands for: for nouns that have no route
+    /// yet, and for the matrix. Only policies about whole groups speak, quotas and funds do not.
     pub fn decide_group(
         &self,
         principal: &Principal,
@@ -168,8 +192,8 @@ impl Policies {
         &self.digest
     }
 
-    /// Whether the word can be a scope of an API key: `view`, `use`, `write`, `<kind>:<verb>` or an operationId of a
-    /// team's noun.
+    /// Whether the word can be a scope of an API key: `view`, `use`, `write`, `<kind>:<verb>` or an
+    /// operationId of a team's noun.
     pub fn is_scope(&self, word: &str) -> bool {
         let team_wide = |name: &str| name == "view" || name == "use" || name == "write";
         let index = self.members.get(&Preset::Glows);
@@ -190,18 +214,23 @@ impl Policies {
         }
     }
 
+    /// Whether the kind belongs in the principal's matrix: for members the nouns of teams, for users all they
+    /// can ask.
     fn concerns(&self, principal: &Principal, kind: &str) -> bool {
-        self.index(principal).is_some_and(|index| index.get(&group(kind, Verb::View)).is_some())
+        let entry = self.index(principal).and_then(|index| index.get(&group(kind, Verb::View)));
+        let is_teams = |entry: &Entry| entry.groups.iter().any(|group| group == "view");
+        entry.is_some_and(|entry| is_teams(entry) || !matches!(principal, Principal::Member(_)))
     }
 
     fn answer(&self, question: &Question<'_>) -> Decision {
         let mut decision = self.undecided(question);
-        let Some(entry) = self.index(question.principal).and_then(|index| index.get(question.name)) else {
+        let index = self.index(question.principal);
+        let Some((index, entry)) = index.and_then(|index| Some((index, index.get(question.name)?))) else {
             decision.denials.push(explain::not_for_such(question));
             return decision;
         };
         match self.evaluate(question, entry) {
-            Ok(response) => self.explain(&mut decision, &response, question, entry),
+            Ok(response) => self.explain(&mut decision, &response, question, index),
             Err(error) => decision.errors.push(error.to_string()),
         }
         if !decision.errors.is_empty() {
@@ -212,9 +241,26 @@ impl Policies {
         decision
     }
 
+    fn allows(&self, question: &Question<'_>) -> bool {
+        let entry = self.index(question.principal).and_then(|index| index.get(question.name));
+        entry.is_some_and(|entry| {
+            self.evaluate(question, entry).is_ok_and(|response| {
+                response.decision() == Verdict::Allow && response.diagnostics().errors().next().is_none()
+            })
+        })
+    }
+
+    fn allows_group(&self, principal: &Principal, kind: &str, verb: Verb, resource: &Resource) -> bool {
+        let (name, facts) = (group(kind, verb), Facts::default());
+        self.allows(&Question { principal, name: &name, kind, operation: &name, resource, facts: &facts })
+    }
+
     fn evaluate(&self, question: &Question<'_>, entry: &Entry) -> Result<Response, Error> {
-        let who = self.types.principal(question.principal)?;
+        let who = self.recent.principal(&self.types, question.principal)?;
         let what = self.types.resource(question.resource)?;
+        if !entry.resources.contains(what.uid.type_name()) {
+            return Err(Error::Mismatch { action: question.name.to_owned(), resource: what.uid.to_string() });
+        }
         let context = entities::context(question.principal, in_scope(question, entry), question.facts)?;
         let request =
             Request::new(who.uid, entry.action.clone(), what.uid, context, None).map_err(Error::value)?;

@@ -19,7 +19,8 @@ use crate::{
 pub enum Principal {
     /// Nobody signed in.
     Anonymous,
-    /// A platform user, outside of any team. Whoever has a membership in the team asks as [`Principal::Member`].
+    /// A platform user, outside of any team. Whoever has a membership in the team asks as
+    /// [`Principal::Member`].
     User {
         /// The user.
         id: UserId,
@@ -49,14 +50,15 @@ pub struct MemberPrincipal {
     pub reset_only: bool,
     /// The effective limits: the member's, else the team's.
     pub limits: Limits,
-    /// The scopes of the API key that asks in the member's place, `None` for a session. No scopes at all means
-    /// everything that the member may do. A scope is an operationId, `<kind>:<verb>`, or `view`, `use`, `write`.
+    /// The scopes of the API key that asks in the member's place, `None` for a session. No scopes at all
+    /// means everything that the member may do. A scope is an operationId, `<kind>:<verb>`, or `view`, `use`,
+    /// `write`.
     pub key_scopes: Option<Arc<[String]>>,
     /// The version of the rows that this was read from, for the decision record.
     pub version: i64,
 }
 
-/// What the question is about.
+/// What the question is about. The schema says which of these an action can be about; any other is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Resource {

@@ -1,4 +1,5 @@
-//! From Cedar text to policies with stable ids, and the rules of writing that the engine itself does not check.
+//! From Cedar text to policies with stable ids, and the rules of writing that the engine itself does not
+//! check.
 
 use std::str::FromStr;
 
@@ -30,8 +31,8 @@ pub(crate) fn policies(text: &Text) -> Result<Vec<Policy>, Error> {
     Ok(policies)
 }
 
-/// The policy with its action scope widened to every action: for a set that is asked for one action only, where the
-/// scope is known to match. This spares the engine the action hierarchy.
+/// The policy with its action scope widened to every action: for a set that is asked for one action only,
+/// where the scope is known to match. This spares the engine the action hierarchy.
 ///
 /// # Errors
 /// When a condition mentions `action`, since the widened policy would then mean something else.

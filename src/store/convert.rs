@@ -1,7 +1,7 @@
 //! Which Rust types go into columns and come out of them: everything is an integer, a text, a flag or bytes.
 //!
-//! The ground does not know sqlx, so its types are stored through [`Arg`] and [`Column`] as one of the few types that
-//! both databases have.
+//! The ground does not know sqlx, so its types are stored through [`Arg`] and [`Column`] as one of the few
+//! types that both databases have.
 
 use sqlx::{Decode, Encode, Postgres, Sqlite, Type, error::BoxDynError};
 
@@ -230,8 +230,9 @@ macro_rules! as_text {
 }
 
 as_text! {
-    InstallationId UserId TeamId MemberId SessionId ApiKeyId HostId ProductId ImageId InstanceId DriveId AccountId
-    TransactionId HoldId SegmentId TopUpId PluginId PriceVersionId DecisionId AuditId OutboxId RequestId
+    InstallationId UserId TeamId MemberId SessionId ApiKeyId HostId ProductId ImageId InstanceId DriveId
+    AccountId TransactionId HoldId SegmentId TopUpId PluginId PriceVersionId DecisionId AuditId OutboxId
+    RequestId
 }
 
 macro_rules! as_word {

@@ -25,7 +25,7 @@ const LOWEST_SQLITE: &str = "3.51.3";
 /// Page cache of a connection, in KiB; SQLite takes it as a negative number.
 const CACHE_KIB: &str = "-65536";
 
-const SQLITE_VERSION: &str = "SELECT sqlite_version()";
+const VERSION_SQLITE: &str = "SELECT sqlite_version()";
 const STANDBY_POSTGRES: &str = "SELECT pg_is_in_recovery()";
 const READ_POSTGRES: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -49,7 +49,8 @@ enum Kind {
 }
 
 impl Db {
-    /// Opens `sqlite:PATH` (made when missing, readable by its owner only) or `postgres://…`. Migrates nothing.
+    /// Opens `sqlite:PATH` (made when missing, readable by its owner only) or `postgres://…`. Migrates
+    /// nothing.
     ///
     /// # Errors
     /// [`Error::Address`] for any other address, [`Error::OldSqlite`], or what the database says.
@@ -102,7 +103,8 @@ impl Db {
             .acquire_timeout(PATIENCE)
             .test_before_acquire(false)
             .before_acquire(|conn, seen| {
-                // A busy connection was fine a moment ago; only one that rested may have died with its server.
+                // A busy connection was fine a moment ago; only one that rested may have died with its
+                // server.
                 let rested = seen.idle_for > RESTED;
                 Box::pin(async move { if rested { conn.ping().await.map(|()| true) } else { Ok(true) } })
             })
@@ -167,7 +169,8 @@ impl Db {
         }
     }
 
-    /// Lets the transactions that are open or wait for a turn finish, for 2 s each kind, and closes every connection.
+    /// Lets the transactions that are open or wait for a turn finish, for 2 s each kind, and closes every
+    /// connection.
     pub async fn close(&self) {
         match &self.0 {
             Kind::Sqlite { writer, readers } => {
@@ -181,7 +184,7 @@ impl Db {
 
 async fn check_sqlite(options: &SqliteConnectOptions) -> Result<()> {
     let mut conn = options.connect().await?;
-    let found: String = sqlx::query_scalar(SQLITE_VERSION).fetch_one(&mut conn).await?;
+    let found: String = sqlx::query_scalar(VERSION_SQLITE).fetch_one(&mut conn).await?;
     conn.close().await?;
     let parts =
         |version: &str| -> Vec<u32> { version.split('.').map_while(|part| part.parse().ok()).collect() };

@@ -14,9 +14,7 @@ pub enum Error {
     #[error("database address: {0}")]
     Address(String),
     /// The SQLite that was linked in has the WAL-reset bug, which can corrupt a database.
-    #[error(
-        "SQLite {found} is too old: at least {wanted} is needed, earlier ones can corrupt a database in WAL mode"
-    )]
+    #[error("SQLite {found} is too old: at least {wanted} is needed, earlier ones can corrupt a database")]
     OldSqlite {
         /// The version that was found.
         found: String,
@@ -44,7 +42,7 @@ pub enum Error {
     },
     /// A step that was applied long ago has another text today.
     #[error(
-        "migration {name} was applied with another text than this muster carries: the binary was built from an altered source"
+        "migration {name} was applied with another text than this muster has: start the one that applied it"
     )]
     AlteredStep {
         /// The step's name.
@@ -80,6 +78,9 @@ pub enum Error {
     /// The batch that the transaction was part of could not be committed; nothing of it is stored.
     #[error("the commit failed: {0}")]
     Commit(String),
+    /// The database went away while it committed: the change is stored or it is not.
+    #[error("the database went away during the commit")]
+    Uncertain,
     /// An earlier statement of this transaction failed, so nothing more of it can be done.
     #[error("an earlier statement of this transaction failed")]
     Broken,

@@ -161,6 +161,16 @@ const ALLOCATIONS_FREE: &str = "DELETE FROM allocations WHERE instance = $1";
 const DRIVE_INSERT: &str = "
     INSERT INTO drives (id, team, member, host, volume, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
 
+const DRIVE_ON: &str = "
+    SELECT * FROM drives
+     WHERE team = $1 AND host = $2 AND ((member IS NULL AND $3 = '') OR member = $3)";
+
+const DRIVE_HOSTS: &str = "
+    SELECT d.host FROM drives d JOIN hosts h ON h.id = d.host
+     WHERE d.team = $1 AND h.region = $2 AND h.admin_state <> 'retired'
+       AND ((d.member IS NULL AND $3 = '') OR d.member = $3)
+     ORDER BY d.id LIMIT 1";
+
 const DRIVES_OF_TEAM: &str = "SELECT * FROM drives WHERE team = $1 ORDER BY id";
 
 impl Conn {
@@ -219,6 +229,34 @@ impl Conn {
             }
         };
         Ok(hosts.into_iter().map(candidate).collect())
+    }
+
+    /// One host as placement sees it.
+    pub async fn candidate(&mut self, host: HostId) -> Result<Option<Candidate>> {
+        Ok(self.candidates().await?.into_iter().find(|candidate| candidate.host == host))
+    }
+
+    /// The drive of a team, or of one member of it, on a host.
+    pub async fn drive_on(
+        &mut self,
+        team: TeamId,
+        member: Option<MemberId>,
+        host: HostId,
+    ) -> Result<Option<DriveRow>> {
+        let member = member.map(|member| member.to_string()).unwrap_or_default();
+        self.query(DRIVE_ON).bind(team).bind(host).bind(member).optional().await
+    }
+
+    /// The host in a region that has the drive of a team, or of one member of it.
+    pub async fn drive_host(
+        &mut self,
+        team: TeamId,
+        member: Option<MemberId>,
+        region: &str,
+    ) -> Result<Option<HostId>> {
+        let member = member.map(|member| member.to_string()).unwrap_or_default();
+        let found = self.query(DRIVE_HOSTS).bind(team).bind(region).bind(member).optional::<(HostId,)>().await?;
+        Ok(found.map(|(host,)| host))
     }
 
     /// A team's drives: its own and its members'.

@@ -17,13 +17,9 @@ const HOLD_INSERT: &str = "
                        created_at, closed_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
-const HOLD_FETCH: &str = "
-    SELECT id, team, member, instance, account, reserved, captured, released, extensions, state, created_at, closed_at
-    FROM holds WHERE id = $1";
+const HOLD_FETCH: &str = "SELECT * FROM holds WHERE id = $1";
 
-const HOLD_OPEN_OF_INSTANCE: &str = "
-    SELECT id, team, member, instance, account, reserved, captured, released, extensions, state, created_at, closed_at
-    FROM holds WHERE instance = $1 AND state = 'open'";
+const HOLD_OPEN_OF_INSTANCE: &str = "SELECT * FROM holds WHERE instance = $1 AND state = 'open'";
 
 const HOLD_EXTEND: &str = "
     UPDATE holds SET reserved = reserved + $2, extensions = extensions + 1
@@ -59,7 +55,8 @@ impl Tx {
         Ok(self.query(HOLD_CAPTURE).bind(id).bind(covered).execute().await? == 1)
     }
 
-    /// Closes the hold, giving back `rest`; false when it is closed or `rest` is not exactly what it has left.
+    /// Closes the hold, giving back `rest`; false when it is closed or `rest` is not exactly what it has
+    /// left.
     pub async fn hold_close(&mut self, id: HoldId, rest: Credits, now: Timestamp) -> Result<bool> {
         Ok(self.query(HOLD_CLOSE).bind(id).bind(rest).bind(now).execute().await? == 1)
     }

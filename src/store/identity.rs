@@ -1,7 +1,7 @@
 //! The installation, its users, teams and members: the rows of who is who.
 //!
-//! A change of a team or a member names the version it was made on and returns `false` when that is no longer the
-//! present one. Sessions and keys are in `sessions.rs`.
+//! A change of a team or a member names the version it was made on and returns `false` when that is no longer
+//! the present one. Sessions and keys are in `sessions.rs`.
 
 use super::{Conn, Error, Result, Tx, query::record};
 use crate::{
@@ -310,7 +310,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Sets a user's password; sessions opened before `valid_from` are no longer good. `false` without such a user.
+    /// Sets a user's password; sessions opened before `valid_from` are no longer good. `false` without such a
+    /// user.
     pub async fn user_password_set(
         &mut self,
         id: UserId,
@@ -353,8 +354,9 @@ impl Tx {
         Ok(query.execute().await? == 1)
     }
 
-    /// Keeps other changes of the team's money and quota waiting until this transaction ends: the first statement of
-    /// each of them, so that they lock in one order. On SQLite the turn to write is that lock already.
+    /// Keeps other changes of the team's money and quota waiting until this transaction ends: the first
+    /// statement of each of them, so that they lock in one order. On SQLite the turn to write is that lock
+    /// already.
     ///
     /// # Errors
     /// [`Error::Missing`] without such a team.
@@ -388,8 +390,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes role, state, alias, note and `valid_from` of a member; `false` when `row.version` is not the present
-    /// one or the member was removed.
+    /// Writes role, state, alias, note and `valid_from` of a member; `false` when `row.version` is not the
+    /// present one or the member was removed.
     pub async fn member_update(&mut self, row: &MemberRow) -> Result<bool> {
         let query = self.query(MEMBER_UPDATE).bind(row.id).bind(row.version).bind(row.role).bind(row.state);
         let query = query.bind(&row.alias).bind(&row.note).bind(row.valid_from);
@@ -397,14 +399,15 @@ impl Tx {
         Ok(query.execute().await? == 1)
     }
 
-    /// Writes the limits of a member; `false` when `version` is not the present one or the member was removed.
+    /// Writes the limits of a member; `false` when `version` is not the present one or the member was
+    /// removed.
     pub async fn member_limits_put(&mut self, id: MemberId, version: i64, limits: &Limits) -> Result<bool> {
         let query = self.query(MEMBER_LIMITS_PUT).bind(id).bind(version).bind(limits);
         Ok(query.execute().await? == 1)
     }
 
-    /// Sets a member's password and state; sessions opened before `valid_from` are no longer good. `false` when
-    /// there is no such member any more.
+    /// Sets a member's password and state; sessions opened before `valid_from` are no longer good. `false`
+    /// when there is no such member any more.
     pub async fn member_password_set(
         &mut self,
         id: MemberId,
@@ -424,8 +427,8 @@ impl Tx {
         Ok(query.execute().await? == 1)
     }
 
-    /// Removes a member, who keeps a row for the books; `false` when `version` is not the present one or they were
-    /// removed before.
+    /// Removes a member, who keeps a row for the books; `false` when `version` is not the present one or they
+    /// were removed before.
     pub async fn member_remove(&mut self, id: MemberId, version: i64, now: Timestamp) -> Result<bool> {
         Ok(self.query(MEMBER_REMOVE).bind(id).bind(version).bind(now).execute().await? == 1)
     }

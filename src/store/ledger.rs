@@ -1,8 +1,8 @@
 //! The books in the database: accounts, and the one door through which postings reach them.
 //!
-//! No lock in memory and no single writer is relied upon: each balance is moved by an UPDATE that refuses to cross the
-//! floor, and the table's own CHECK stands behind it. Accounts are touched in ascending order, so that two postings
-//! never wait for each other in a circle.
+//! No lock in memory and no single writer is relied upon: each balance is moved by an UPDATE that refuses to
+//! cross the floor, and the table's own CHECK stands behind it. Accounts are touched in ascending order, so
+//! that two postings never wait for each other in a circle.
 
 use super::{
     convert::Blank,
@@ -20,24 +20,15 @@ use crate::{
 };
 
 const ACCOUNT_INSERT: &str = "
-    INSERT INTO accounts (id, team, member, kind, debits_posted, credits_posted, debits_pending, credits_pending,
-                          moves, floor, created_at)
-    VALUES ($1, $2, $3, $4, 0, 0, 0, 0, 0, $5, $6)";
+    INSERT INTO accounts (id, team, member, kind, floor, created_at,
+                          debits_posted, credits_posted, debits_pending, credits_pending, moves)
+    VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, 0)";
 
-const ACCOUNT_FETCH: &str = "
-    SELECT id, team, member, kind, debits_posted, credits_posted, debits_pending, credits_pending, moves, floor,
-           created_at
-    FROM accounts WHERE team = $1 AND member = $2 AND kind = $3";
+const ACCOUNT_FETCH: &str = "SELECT * FROM accounts WHERE team = $1 AND member = $2 AND kind = $3";
 
-const ACCOUNT_FETCH_BY_ID: &str = "
-    SELECT id, team, member, kind, debits_posted, credits_posted, debits_pending, credits_pending, moves, floor,
-           created_at
-    FROM accounts WHERE id = $1";
+const ACCOUNT_FETCH_BY_ID: &str = "SELECT * FROM accounts WHERE id = $1";
 
-const ACCOUNTS_OF_TEAM: &str = "
-    SELECT id, team, member, kind, debits_posted, credits_posted, debits_pending, credits_pending, moves, floor,
-           created_at
-    FROM accounts WHERE team = $1 ORDER BY member, kind";
+const ACCOUNTS_OF_TEAM: &str = "SELECT * FROM accounts WHERE team = $1 ORDER BY member, kind";
 
 const ACCOUNT_MOVE: &str = "
     UPDATE accounts
@@ -55,8 +46,8 @@ const ACCOUNT_MOVE_BACK: &str = "
     WHERE id = $1";
 
 const TRANSACTION_INSERT: &str = "
-    INSERT INTO transactions (id, team, kind, occurred_at, recorded_at, actor, reason, member, instance, reverses,
-                              idem_key)
+    INSERT INTO transactions (id, team, kind, occurred_at, recorded_at, actor, reason, member, instance,
+                              reverses, idem_key)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
     ON CONFLICT (idem_key) DO NOTHING";
 
@@ -67,21 +58,18 @@ const ENTRY_INSERT: &str = "
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 const TRANSACTION_FETCH: &str = "
-    SELECT t.id, t.team, t.kind, t.occurred_at, t.recorded_at, t.actor, t.reason, t.member, t.instance, t.reverses,
-           t.idem_key, e.account, e.direction, e.phase, e.amount
+    SELECT t.*, e.account, e.direction, e.phase, e.amount
     FROM transactions t JOIN entries e ON e.transaction_id = t.id
     WHERE t.id = $1 ORDER BY e.line";
 
 const TRANSACTIONS_OF_TEAM: &str = "
-    SELECT t.id, t.team, t.kind, t.occurred_at, t.recorded_at, t.actor, t.reason, t.member, t.instance, t.reverses,
-           t.idem_key, e.account, e.direction, e.phase, e.amount
+    SELECT t.*, e.account, e.direction, e.phase, e.amount
     FROM (SELECT * FROM transactions WHERE team = $1 AND id < $2 ORDER BY id DESC LIMIT $3) t
     JOIN entries e ON e.transaction_id = t.id
     ORDER BY t.id DESC, e.line";
 
 const TRANSACTIONS_OF_MEMBER: &str = "
-    SELECT t.id, t.team, t.kind, t.occurred_at, t.recorded_at, t.actor, t.reason, t.member, t.instance, t.reverses,
-           t.idem_key, e.account, e.direction, e.phase, e.amount
+    SELECT t.*, e.account, e.direction, e.phase, e.amount
     FROM (SELECT * FROM transactions
           WHERE member = $1 AND member <> '' AND id < $2 ORDER BY id DESC LIMIT $3) t
     JOIN entries e ON e.transaction_id = t.id
@@ -116,8 +104,10 @@ impl Tx {
 
     /// Writes `posting` under `header`, once for its key, unless an account may not go so low.
     ///
-    /// Whatever the outcome, the transaction stays usable, and unless it is [`Outcome::Applied`] it is as it was:
-    /// a refused extension can go together with the capture that came before it.
+    /// Whatever the outcome, the transaction stays usable, and unless it is [`Outcome::Applied`] it is as it
+    /// was: a refused extension can go together with the capture that came before it. Several postings in one
+    /// transaction may meet another writer in a circle; the database then breaks one of them with
+    /// [`Error::Retry`].
     ///
     /// # Errors
     /// [`Error::Missing`] when an account does not exist in the team of `header`.
@@ -153,7 +143,8 @@ impl Tx {
         Ok(number.map(|(number,)| number))
     }
 
-    /// Undoes [`Tx::account_move`] in the same transaction, where nobody else could see or move the accounts since.
+    /// Undoes [`Tx::account_move`] in the same transaction, where nobody else could see or move the accounts
+    /// since.
     async fn accounts_move_back(&mut self, moved: &[(AccountId, Movement, u64)]) -> Result<()> {
         for (account, by, _) in moved {
             let update = self.query(ACCOUNT_MOVE_BACK).bind(*account);
@@ -163,7 +154,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Why `account` was not moved. A fact that is recorded already is no refusal, though its money is spent by now.
+    /// Why `account` was not moved. A fact that is recorded already is no refusal, though its money is spent
+    /// by now.
     async fn refusal(&mut self, header: &Header, account: AccountId) -> Result<Outcome> {
         if self.transaction_by_key(&header.idem_key).await?.is_some() {
             return Ok(Outcome::AlreadyApplied);

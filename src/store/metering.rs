@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     ids::{InstanceId, MemberId, SegmentId, TeamId},
-    ledger::{interval::Segment, rating::Charge},
+    ledger::{
+        interval::{Segment, Watermark},
+        rating::Charge,
+    },
     money::{Credits, NanoCredits},
     time::Timestamp,
 };
@@ -48,9 +51,9 @@ const SEGMENT_CORRECT: &str = "
     UPDATE segments SET cumulative_nano = $3 WHERE id = $1 AND cumulative_nano = $2";
 
 const CHARGE_INSERT: &str = "
-    INSERT INTO charges (segment, k, revision, team, member, instance, kind, from_at, to_at, quantity, nano, amount,
-                         uncovered, price_version, component_digest, config_digest, input_digest, parked,
-                         parked_because, transaction_id, created_at)
+    INSERT INTO charges (segment, k, revision, team, member, instance, kind, from_at, to_at, quantity, nano,
+                         amount, uncovered, price_version, component_digest, config_digest, input_digest,
+                         parked, parked_because, transaction_id, created_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
 
 const CHARGES_OF_TEAM: &str = "
@@ -74,15 +77,6 @@ const CHARGES_TOTAL: &str = "
 
 const CHARGES_SUM_OF_INSTANCE: &str = "
     SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM charges WHERE instance = $1";
-
-/// How far a segment is billed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Watermark {
-    /// Everything before is charged.
-    pub billed_until: Timestamp,
-    /// The first interval that is not charged.
-    pub next_k: u64,
-}
 
 /// Which charges of a team to list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -122,13 +116,6 @@ impl ChargeCursor {
     }
 }
 
-impl Segment {
-    /// How far it is billed, as it was read.
-    pub fn watermark(&self) -> Watermark {
-        Watermark { billed_until: self.billed_until, next_k: self.next_k }
-    }
-}
-
 impl Tx {
     /// Writes a new segment.
     ///
@@ -143,8 +130,8 @@ impl Tx {
         insert.bind(segment.cumulative).bind(segment.settled).execute().await.map(drop)
     }
 
-    /// Ends a running segment at `end_at`, or where it is billed to if that is later: what is charged stays charged.
-    /// The end as it was stored; `None` when it ended before.
+    /// Ends a running segment at `end_at`, or where it is billed to if that is later: what is charged stays
+    /// charged. The end as it was stored; `None` when it ended before.
     pub async fn segment_close(&mut self, id: SegmentId, end_at: Timestamp) -> Result<Option<Timestamp>> {
         let closed = self.query(SEGMENT_CLOSE).bind(id).bind(end_at).optional::<(Timestamp,)>().await?;
         Ok(closed.map(|(end,)| end))
@@ -155,8 +142,9 @@ impl Tx {
         Ok(self.query(SEGMENT_PROOF_ADVANCE).bind(id).bind(proof_at).execute().await? == 1)
     }
 
-    /// Moves the watermark from `from` to `to` and the exact sum to `cumulative`; settles a segment that is billed to
-    /// its end. False when somebody else moved it, or it ended before `to`: read it again.
+    /// Moves the watermark from `from` to `to` and the exact sum to `cumulative`; settles a segment that is
+    /// billed to its end. False when somebody else moved it, or it ended before `to`: drop the transaction
+    /// and read again.
     pub async fn segment_advance(
         &mut self,
         id: SegmentId,

@@ -53,10 +53,12 @@ const STEP_NOTE: &str = "INSERT INTO schema_steps (number, name, digest, applied
 const LOCK_POSTGRES: &str = "SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(7461939201)";
 
 impl Db {
-    /// Applies the steps that the database lacks; the number of steps applied. Several servers may do so at once.
+    /// Applies the steps that the database lacks; the number of steps applied. Several servers may do so at
+    /// once.
     ///
     /// # Errors
-    /// [`Error::NewerSchema`] and [`Error::AlteredStep`], or what the database says; the step that failed left nothing.
+    /// [`Error::NewerSchema`] and [`Error::AlteredStep`], or what the database says; the step that failed
+    /// left nothing.
     pub async fn migrate(&self, now: Timestamp) -> Result<usize> {
         let mut applied = 0;
         loop {

@@ -1,12 +1,15 @@
 //! The store: the only room that knows sqlx, and that there are two databases.
 //!
-//! [`Db`] opens transactions; a [`Tx`] writes and reads, a [`Read`] only reads. Both are a [`Conn`] underneath, so a
-//! function that reads is written once, `impl Conn`, and one that writes `impl Tx`. Nothing decides here.
+//! [`Db`] opens transactions; a [`Tx`] writes and reads, a [`Read`] only reads. Both are a [`Conn`]
+//! underneath, so a function that reads is written once, `impl Conn`, and one that writes `impl Tx`. Nothing
+//! decides here.
 //!
-//! The convention for SQL. A statement is `const NAME: &str = "…";` at module level, with `$1` placeholders and the
-//! columns named as the fields of the row struct. The few that differ come as a pair `NAME_SQLITE` and
-//! `NAME_POSTGRES` for [`Conn::query_by`]. `tests/store` finds the constants by this shape and prepares each of them
-//! on both databases. Sums are `CAST(SUM(x) AS BIGINT)`, since Postgres would answer with a NUMERIC.
+//! The convention for SQL. A statement is `const NAME: &str = "…";` at module level, with `$1` placeholders
+//! and the columns named as the fields of the row struct. The few that differ come as a pair `NAME_SQLITE`
+//! and `NAME_POSTGRES` for [`Conn::query_by`]. `tests/store` finds the constants by this shape and prepares
+//! each of them on both databases, those with a suffix on theirs only. Where Postgres has to guess a type,
+//! say it: a sum is `CAST(SUM(x) AS BIGINT)` (else it is a NUMERIC), and an argument that is first seen
+//! beside `IS NULL` is cast too.
 
 pub mod catalog;
 mod convert;
@@ -33,7 +36,7 @@ pub use convert::{Arg, Column, Json, Stored};
 pub use db::{Db, Dialect};
 pub use error::{Error, Result};
 pub use ledger::Outcome;
-pub use metering::{ChargeCursor, ChargeFilter, Watermark};
+pub use metering::{ChargeCursor, ChargeFilter};
 pub use migrate::SCHEMA_NUMBER;
 pub use prices::{Component, Plugin, PriceVersion};
 pub use query::{Query, Record, Row};

@@ -1,5 +1,5 @@
-//! Plugin components and price versions in the database. A component is named by its digest and never changes; a price
-//! version never changes either, a new one takes its place.
+//! Plugin components and price versions in the database. A component is named by its digest and never
+//! changes; a price version never changes either, a new one takes its place.
 
 use super::{
     convert::Blank,
@@ -116,7 +116,8 @@ impl Tx {
         insert.bind(plugin.created_at).execute().await.map(drop)
     }
 
-    /// Writes a price version under the next number of its team, whatever `version` says, and returns that number.
+    /// Writes a price version under the next number of its team, whatever `version` says, and returns that
+    /// number.
     ///
     /// # Errors
     /// [`super::Error::Unique`] when another was written at the same time.
@@ -165,7 +166,8 @@ impl Conn {
         self.query(PRICE_VERSION_ACTIVE).bind(team).optional().await
     }
 
-    /// At most `limit` price versions of the team, or of the site, with a number below `before`, the newest first.
+    /// At most `limit` price versions of the team, or of the site, with a number below `before`, the newest
+    /// first.
     pub async fn price_versions_page(
         &mut self,
         team: Option<TeamId>,

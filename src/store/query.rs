@@ -74,7 +74,11 @@ tuples! { (A 0) (A 0, B 1) (A 0, B 1, C 2) (A 0, B 1, C 2, D 3) }
 
 /// Declares a struct that a row is read into: each field from the column of its name.
 macro_rules! record {
-    ($(#[$doc:meta])* $vis:vis struct $name:ident { $($(#[$fdoc:meta])* $fvis:vis $field:ident: $type:ty,)* }) => {
+    (
+        $(#[$doc:meta])* $vis:vis struct $name:ident {
+            $($(#[$fdoc:meta])* $fvis:vis $field:ident: $type:ty,)*
+        }
+    ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq)]
         $vis struct $name { $($(#[$fdoc])* $fvis $field: $type,)* }
@@ -177,7 +181,8 @@ impl<'c> Query<'c> {
         self.each(&mut |_| Ok(())).await
     }
 
-    /// Runs the statement and shows each row as it arrives. Not generic, so that the drivers are compiled once.
+    /// Runs the statement and shows each row as it arrives. Not generic, so that the drivers are compiled
+    /// once.
     async fn each(self, visit: &mut (dyn FnMut(&Row) -> Result<()> + Send)) -> Result<u64> {
         let Self { conn, sql, args, conflict } = self;
         conn.enter()?;

@@ -105,7 +105,8 @@ const AUDIT_PAGE: &str = "
     SELECT * FROM audit_events WHERE team = $1 AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3";
 
 const OUTBOX_INSERT: &str = "
-    INSERT INTO outbox (id, team, kind, document, created_at, delivered_at) VALUES ($1, $2, $3, $4, $5, NULL)";
+    INSERT INTO outbox (id, team, kind, document, created_at, delivered_at)
+    VALUES ($1, $2, $3, $4, $5, NULL)";
 
 const OUTBOX_WAITING: &str = "SELECT * FROM outbox WHERE delivered_at IS NULL ORDER BY id LIMIT $1";
 

@@ -230,7 +230,8 @@ impl Tx {
         self.query(API_KEYS_REVOKE_OF_MEMBER).bind(team).bind(member).bind(now).execute().await
     }
 
-    /// Notes that a key was used, unless that was noted after `since`: a write per request would cost too much.
+    /// Notes that a key was used, unless that was noted after `since`: a write per request would cost too
+    /// much.
     pub async fn api_key_touch(&mut self, id: ApiKeyId, now: Timestamp, since: Timestamp) -> Result<()> {
         self.query(API_KEY_TOUCH).bind(id).bind(now).bind(since).execute().await?;
         Ok(())

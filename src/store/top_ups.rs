@@ -12,7 +12,8 @@ use crate::{
 };
 
 const TOP_UP_INSERT: &str = "
-    INSERT INTO top_ups (id, team, amount, provider, state, note, requested_by, decided_by, created_at, decided_at)
+    INSERT INTO top_ups (id, team, amount, provider, state, note, requested_by, decided_by,
+                         created_at, decided_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 const TOP_UP_FETCH: &str = "SELECT * FROM top_ups WHERE id = $1";

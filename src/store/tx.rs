@@ -1,5 +1,5 @@
-//! Transactions as objects: a [`Tx`] is committed against a warrant or leaves nothing behind; a [`Read`] sees one
-//! moment. Dropping either, in whatever way, is a rollback.
+//! Transactions as objects: a [`Tx`] is committed against a warrant or leaves nothing behind; a [`Read`] sees
+//! one moment. Dropping either, in whatever way, is a rollback.
 
 use std::{
     future::Future,
@@ -35,8 +35,8 @@ pub(super) enum Wire<'c> {
 /// A connection that can be asked: what [`Tx`] and [`Read`] have in common.
 pub struct Conn {
     link: Link,
-    /// Whether a statement failed or was abandoned half way. Postgres refuses everything after that, and SQLite may
-    /// have rolled back behind our back, so both refuse.
+    /// Whether a statement failed or was abandoned half way. Postgres refuses everything after that, and
+    /// SQLite may have rolled back behind our back, so both refuse.
     broken: bool,
 }
 
@@ -88,8 +88,8 @@ impl Conn {
         }
     }
 
-    /// Begins a statement: until [`Conn::leave`] says it went well, the transaction counts as broken, so that a
-    /// statement whose future is dropped half way breaks it too.
+    /// Begins a statement: until [`Conn::leave`] says it went well, the transaction counts as broken, so that
+    /// a statement whose future is dropped half way breaks it too.
     pub(super) fn enter(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.broken, true) { Err(Error::Broken) } else { Ok(()) }
     }
@@ -101,8 +101,8 @@ impl Conn {
 
 /// A transaction that writes. Dropped without [`Tx::commit`], it leaves nothing.
 ///
-/// On SQLite it holds the turn at the only writing connection: nobody else writes until it ends, so wait for nothing
-/// but the database while you hold one.
+/// On SQLite it holds the turn at the only writing connection: nobody else writes until it ends, so wait for
+/// nothing but the database while you hold one.
 pub struct Tx(Conn);
 
 impl Tx {
@@ -115,12 +115,26 @@ impl Tx {
     /// A future that is dropped while it waits here leaves the outcome open: the commit may have happened.
     ///
     /// # Errors
-    /// [`Error::Broken`] when an earlier statement failed; [`Error::Commit`] and [`Error::Retry`] when the database
-    /// refuses. Nothing is stored then.
+    /// [`Error::Broken`] when an earlier statement failed; [`Error::Commit`] and [`Error::Retry`] when the
+    /// database refuses: nothing is stored then. [`Error::Uncertain`] when it went away.
     pub fn commit(self, warrant: &dyn Warrant) -> impl Future<Output = Result<()>> + Send + use<> {
         // The warrant is a proof by its type; it need not live as long as the commit takes.
         let _ = warrant;
         self.settle()
+    }
+
+    /// Undoes the changes, and returns when all that the transaction saw is on disk: for an answer that rests
+    /// on it, such as one given before. On SQLite a transaction sees those that share its batch, not yet
+    /// committed.
+    ///
+    /// # Errors
+    /// [`Error::Commit`] when what was seen could not be committed.
+    pub async fn rollback(self) -> Result<()> {
+        match self.0.link {
+            Link::SqliteTurn(turn) => turn.release(false).await,
+            Link::Postgres(tx) => Ok(tx.rollback().await?),
+            Link::SqliteRead(_) | Link::SqliteGlance(_) | Link::PostgresGlance(_) => Err(Error::ReadOnly),
+        }
     }
 
     /// Commits without a warrant: only for the store's own schema.
@@ -129,8 +143,11 @@ impl Tx {
             return Err(Error::Broken);
         }
         match self.0.link {
-            Link::SqliteTurn(turn) => turn.release().await,
-            Link::Postgres(tx) => Ok(tx.commit().await?),
+            Link::SqliteTurn(turn) => turn.release(true).await,
+            Link::Postgres(tx) => tx.commit().await.map_err(|error| match error.into() {
+                Error::Unreachable(_) | Error::Closed => Error::Uncertain,
+                refused => refused,
+            }),
             Link::SqliteRead(_) | Link::SqliteGlance(_) | Link::PostgresGlance(_) => Err(Error::ReadOnly),
         }
     }

@@ -1,4 +1,5 @@
-//! What is held of each counted limit: one row per member and one per team, moved only by conditional updates.
+//! What is held of each counted limit: one row per member and one per team, moved only by conditional
+//! updates.
 
 use super::{Conn, Error, Result, Tx, query::record};
 use crate::{ids::TeamId, model::quota::Usage};
@@ -23,8 +24,8 @@ const USAGE_FETCH: &str = "
 const USAGE_RESERVE: &str = "
     UPDATE usages SET instances = instances + $2, gpus = gpus + $3
      WHERE holder = $1
-       AND ($4 IS NULL OR instances + $2 <= $4)
-       AND ($5 IS NULL OR gpus + $3 <= $5)";
+       AND (CAST($4 AS BIGINT) IS NULL OR instances + $2 <= $4)
+       AND (CAST($5 AS BIGINT) IS NULL OR gpus + $3 <= $5)";
 
 const USAGE_RELEASE: &str = "
     UPDATE usages SET instances = instances - $2, gpus = gpus - $3 WHERE holder = $1";
@@ -50,7 +51,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Counts instances and GPUs for the holder, unless that would cross one of the limits; whether it fitted.
+    /// Counts instances and GPUs for the holder, unless that would cross one of the limits; whether it
+    /// fitted.
     pub async fn usage_reserve(
         &mut self,
         holder: &str,

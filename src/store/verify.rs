@@ -33,8 +33,7 @@ const EVERY_CHARGE: &str = "
     SELECT * FROM charges WHERE (segment, k, revision) > ($1, $2, $3) ORDER BY segment, k, revision LIMIT $4";
 
 const EVERY_TRANSACTION: &str = "
-    SELECT t.id, t.team, t.kind, t.occurred_at, t.recorded_at, t.actor, t.reason, t.member, t.instance, t.reverses,
-           t.idem_key, e.account, e.direction, e.phase, e.amount
+    SELECT t.*, e.account, e.direction, e.phase, e.amount
     FROM (SELECT * FROM transactions WHERE id > $1 ORDER BY id LIMIT $2) t
     JOIN entries e ON e.transaction_id = t.id
     ORDER BY t.id, e.line";
@@ -47,31 +46,31 @@ impl Read {
     /// Checks everything that must be true of the books, as they stand at the moment of this reading.
     pub async fn ledger_verify(&mut self) -> Result<Report> {
         let mut verifier = Verifier::new();
-        let mut after = String::new();
-        loop {
-            let page: Vec<Account> = self.query(EVERY_ACCOUNT).bind(after.as_str()).bind(PAGE).all().await?;
-            let Some(last) = page.last() else { break };
-            after = last.id.to_string();
-            page.into_iter().for_each(|account| verifier.account(account));
-        }
+        self.read_by_id(EVERY_ACCOUNT, |row: &Account| row.id.to_string(), |row| verifier.account(row))
+            .await?;
         self.read_entries(&mut verifier).await?;
-        let mut after = String::new();
-        loop {
-            let page: Vec<Hold> = self.query(EVERY_HOLD).bind(after.as_str()).bind(PAGE).all().await?;
-            let Some(last) = page.last() else { break };
-            after = last.id.to_string();
-            page.iter().for_each(|hold| verifier.hold(hold));
-        }
-        let mut after = String::new();
-        loop {
-            let page: Vec<Segment> = self.query(EVERY_SEGMENT).bind(after.as_str()).bind(PAGE).all().await?;
-            let Some(last) = page.last() else { break };
-            after = last.id.to_string();
-            page.into_iter().for_each(|segment| verifier.segment(segment));
-        }
+        self.read_by_id(EVERY_HOLD, |row: &Hold| row.id.to_string(), |row| verifier.hold(&row)).await?;
+        self.read_by_id(EVERY_SEGMENT, |row: &Segment| row.id.to_string(), |row| verifier.segment(row))
+            .await?;
         self.read_charges(&mut verifier).await?;
         self.read_transactions(&mut verifier).await?;
         Ok(verifier.finish())
+    }
+
+    /// Shows every row of a table with an id to `visit`.
+    async fn read_by_id<T: Record + Send>(
+        &mut self,
+        sql: &'static str,
+        id: fn(&T) -> String,
+        mut visit: impl FnMut(T),
+    ) -> Result<()> {
+        let mut after = String::new();
+        loop {
+            let page: Vec<T> = self.query(sql).bind(after.as_str()).bind(PAGE).all().await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = id(last);
+            page.into_iter().for_each(&mut visit);
+        }
     }
 
     async fn read_entries(&mut self, verifier: &mut Verifier) -> Result<()> {

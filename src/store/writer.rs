@@ -1,8 +1,8 @@
 //! SQLite's turnstile: one task owns the one writing connection and lends it to one job at a time.
 //!
-//! Group commit: jobs that queue up share one `BEGIN IMMEDIATE … COMMIT`, each inside a savepoint of its own, and hear
-//! "committed" only after the COMMIT. One fsync then serves many; a job that fails takes only its savepoint with it.
-//! When the COMMIT fails, every job of the batch hears so.
+//! Group commit: jobs that queue up share one `BEGIN IMMEDIATE … COMMIT`, each inside a savepoint of its own,
+//! and hear "committed" only after the COMMIT. One fsync then serves many; a job that fails takes only its
+//! savepoint with it. When the COMMIT fails, every job of the batch hears so.
 
 use std::time::Duration;
 
@@ -30,11 +30,11 @@ const UNDO: &str = "ROLLBACK TO job";
 const COMMIT: &str = "COMMIT";
 
 /// How a job ended.
-enum Ending {
-    /// Undo its savepoint.
-    Undone,
-    /// Keep it, and say here whether the commit went well.
-    Kept(oneshot::Sender<Result<()>>),
+struct Ending {
+    /// Whether what it did is kept.
+    keep: bool,
+    /// Where to say whether the commit of the batch went well.
+    told: Option<oneshot::Sender<Result<()>>>,
 }
 
 /// The connection, lent for one job. Dropping it undoes the job.
@@ -61,11 +61,11 @@ impl Turn {
         &mut self.lent.as_mut().expect("a turn holds its connection until it ends").conn
     }
 
-    /// Ends the job and waits for the commit of its batch.
-    pub(super) async fn release(mut self) -> Result<()> {
+    /// Ends the job, keeping or undoing it, and waits for the commit of its batch.
+    pub(super) async fn release(mut self, keep: bool) -> Result<()> {
         let (told, heard) = oneshot::channel();
-        self.end(Ending::Kept(told));
-        heard.await.unwrap_or(Err(Error::Closed))
+        self.end(Ending { keep, told: Some(told) });
+        heard.await.unwrap_or(Err(Error::Uncertain))
     }
 
     fn end(&mut self, ending: Ending) {
@@ -78,7 +78,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.end(Ending::Undone);
+        self.end(Ending { keep: false, told: None });
     }
 }
 
@@ -146,7 +146,8 @@ impl Turnstile {
         }
     }
 
-    /// Runs jobs in one transaction until nobody waits or the batch is full; says who asked to close meanwhile.
+    /// Runs jobs in one transaction until nobody waits or the batch is full; says who asked to close
+    /// meanwhile.
     async fn batch(&mut self, first: oneshot::Sender<Result<Turn>>) -> Option<oneshot::Sender<()>> {
         let mut conn = match self.begin().await {
             Ok(conn) => conn,
@@ -157,13 +158,13 @@ impl Turnstile {
         };
         let (began, mut jobs) = (Instant::now(), 1);
         let (mut next, mut closing) = (Some(first), None);
-        let mut kept = Vec::new();
+        let mut listeners = Vec::new();
         while let Some(grant) = next.take() {
             let (turn, returned) = Turn::new(conn);
             // A job that has gone away drops the turn, which comes back at once as undone.
             tell(grant, Ok(turn));
             let Ok((back, ending)) = returned.await else {
-                fail(kept, "the connection was lost");
+                fail(listeners, "the connection was lost");
                 return closing;
             };
             conn = back;
@@ -175,26 +176,26 @@ impl Turnstile {
                 }
             }
             jobs += 1;
-            let step = match ending {
-                Ending::Undone => Some(UNDO),
-                Ending::Kept(told) => {
-                    kept.push(told);
-                    next.is_some().then_some(KEEP_AND_GO_ON)
-                }
+            listeners.extend(ending.told);
+            let step = match (ending.keep, next.is_some()) {
+                (false, _) => Some(UNDO),
+                (true, true) => Some(KEEP_AND_GO_ON),
+                // The COMMIT keeps it as well.
+                (true, false) => None,
             };
             if let Some(step) = step
                 && let Err(error) = sqlx::raw_sql(step).execute(&mut conn).await
             {
-                abandon(conn, kept, next, error).await;
+                abandon(conn, listeners, next, error).await;
                 return closing;
             }
         }
         match sqlx::raw_sql(COMMIT).execute(&mut conn).await {
             Ok(_) => {
                 self.conn = Some(conn);
-                kept.into_iter().for_each(|told| tell(told, Ok(())));
+                listeners.into_iter().for_each(|told| tell(told, Ok(())));
             }
-            Err(error) => abandon(conn, kept, None, error).await,
+            Err(error) => abandon(conn, listeners, None, error).await,
         }
         closing
     }
@@ -225,7 +226,7 @@ impl Turnstile {
 /// Throws the connection away, and with it all that the batch did.
 async fn abandon(
     conn: SqliteConnection,
-    kept: Vec<oneshot::Sender<Result<()>>>,
+    listeners: Vec<oneshot::Sender<Result<()>>>,
     next: Option<oneshot::Sender<Result<Turn>>>,
     error: sqlx::Error,
 ) {
@@ -233,12 +234,12 @@ async fn abandon(
     if let Some(grant) = next {
         tell(grant, Err(Error::Commit(error.to_string())));
     }
-    fail(kept, &error.to_string());
+    fail(listeners, &error.to_string());
 }
 
-/// Tells every kept job of a batch that it is not kept after all.
-fn fail(kept: Vec<oneshot::Sender<Result<()>>>, why: &str) {
-    kept.into_iter().for_each(|told| tell(told, Err(Error::Commit(why.to_owned()))));
+/// Tells every job of a batch that nothing of it is kept after all.
+fn fail(listeners: Vec<oneshot::Sender<Result<()>>>, why: &str) {
+    listeners.into_iter().for_each(|told| tell(told, Err(Error::Commit(why.to_owned()))));
 }
 
 /// Sends to somebody who may have gone away meanwhile, which is theirs to do.

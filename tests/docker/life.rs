@@ -51,7 +51,8 @@ async fn live(stand: &Stand, backend: &dyn Backend) {
     let ports: Vec<u16> = detail.ports.iter().map(|port| port.container).collect();
     assert_eq!(ports, [22, 8888]);
 
-    let inside = "cat /run/muster/jupyter_token; stat -c %a /run/muster/jupyter_token /root/.ssh/authorized_keys; \
+    let inside = "cat /run/muster/jupyter_token; \
+        stat -c %a /run/muster/jupyter_token /root/.ssh/authorized_keys; \
         touch /team_data/x 2>&1; nvidia-smi -L";
     let said = login(host, &key, detail.ports[0].host, inside).await;
     let expected = format!(
@@ -112,7 +113,8 @@ fn inspect(host: &StandHost, id: &str, installation: InstallationId, gpu: &str) 
     assert_eq!(config["Labels"]["muster.accelerators"], gpu);
     assert_eq!(config["Labels"]["muster.spec"], "0123abcd");
 
-    let expected = json!({"Runtime": "nvidia", "Memory": 256 << 20, "MemorySwap": 256 << 20, "NanoCpus": 500_000_000,
+    let expected = json!({"Runtime": "nvidia", "Memory": 256 << 20,
+        "MemorySwap": 256 << 20, "NanoCpus": 500_000_000,
         "PidsLimit": 128, "ShmSize": 64 << 20, "Init": true, "Privileged": false, "Binds": null,
         "SecurityOpt": ["no-new-privileges"], "CapDrop": ["ALL"]});
     for (name, value) in expected.as_object().unwrap() {

@@ -1,11 +1,12 @@
-//! Any life of a team: the model and the database agree after every command, and doing it all again changes nothing.
+//! Any life of a team: the model and the database agree after every command, and doing it all again changes
+//! nothing.
 
 use muster::{
     ledger::{
         account::AccountKind,
         posting::{IdemKey, Posting, TransactionKind},
     },
-    store::{Db, Outcome},
+    store::{Db, Error, Outcome},
 };
 use proptest::{
     strategy::{Strategy, ValueTree},
@@ -102,6 +103,21 @@ async fn a_refusal_leaves_the_transaction_as_it_was_and_usable() {
         assert_eq!(tx.posting_apply(&paid_at, &paid).await.unwrap(), Outcome::AlreadyApplied);
         commit(tx, &w.op).await;
         w.assert_sound().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_of_another_team_cannot_be_reached() {
+    on_both(async |db: Db| {
+        let (mine, theirs) = (World::new(&db, 20).await, World::new(&db, 21).await);
+        let before = theirs.dump().await;
+        let across = Posting::top_up(mine.cash, theirs.pool, micros(5)).unwrap();
+        let mut tx = db.begin().await.unwrap();
+        let outcome = tx.posting_apply(&header(&mine, IdemKey::top_up(mine.op.id())), &across).await;
+        assert!(matches!(outcome, Err(Error::Missing)), "{outcome:?}");
+        commit(tx, &mine.op).await;
+        assert_eq!(theirs.dump().await, before);
     })
     .await;
 }

@@ -4,12 +4,12 @@ use muster::{
     ids::*,
     ledger::{
         hold::{Hold, HoldState},
-        interval::{Segment, boundary},
+        interval::{Segment, Watermark, boundary},
         posting::{Header, IdemKey, Posting, TransactionKind},
         rating::{Charge, Tally},
     },
     money::{Credits, NanoCredits},
-    store::{Outcome, Tx, Watermark},
+    store::{Outcome, Tx},
     time::{Span, Timestamp},
 };
 

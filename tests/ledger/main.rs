@@ -1,4 +1,5 @@
-//! The books on SQLite and on Postgres: what the model says, what many hands do at once, and what `verify` sees.
+//! The books on SQLite and on Postgres: what the model says, what many hands do at once, and what `verify`
+//! sees.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,13 +8,15 @@
     reason = "a test that cannot go on shall stop here"
 )]
 
+#[path = "../support/postgres.rs"]
+mod postgres;
+
 mod commands;
 mod desk;
 mod hands;
 mod lists;
 mod model;
 mod paper;
-mod postgres;
 mod segments;
 mod tamper;
 mod world;

@@ -1,10 +1,11 @@
-//! Segments at their edges: the end that comes late or early, the proof that came first, and two meters at once.
+//! Segments at their edges: the end that comes late or early, the proof that came first, and two meters at
+//! once.
 
 use muster::{
     ids::SegmentId,
-    ledger::interval::Segment,
+    ledger::interval::{Segment, Watermark},
     money::NanoCredits,
-    store::{Db, Watermark},
+    store::Db,
     time::{Span, Timestamp},
 };
 

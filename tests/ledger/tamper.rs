@@ -1,4 +1,5 @@
-//! What `verify` sees when somebody writes to the books past the product, and that the books refuse it by themselves.
+//! What `verify` sees when somebody writes to the books past the product, and that the books refuse it by
+//! themselves.
 
 use muster::{
     ledger::verify::{Invariant, Report},

@@ -11,7 +11,7 @@ use muster::{
     time::{ManualClock, Timestamp},
 };
 
-use crate::{model::SLOTS, postgres::Postgres};
+use crate::{model::SLOTS, postgres::fresh_database};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
@@ -19,8 +19,8 @@ pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 pub(crate) async fn on_both<F: Future<Output = ()>>(test: impl Fn(Db) -> F) {
     let folder = tempfile::tempdir().unwrap();
     let file = Db::open(&format!("sqlite:{}/muster.db", folder.path().display())).await.unwrap();
-    let server = Postgres::start().await;
-    for db in [file, Db::open(&server.database().await).await.unwrap()] {
+    let server = Db::open(&fresh_database()).await.unwrap();
+    for db in [file, server] {
         db.migrate(NOW).await.unwrap();
         test(db.clone()).await;
         db.close().await;
@@ -101,11 +101,12 @@ impl World {
     /// A row for an instance of `member`.
     pub(crate) async fn plant_instance(&self, tx: &mut Tx, member: MemberId) -> InstanceId {
         const INSTANCE: &str = "
-            INSERT INTO instances (id, team, member, name, product, image, host, desired, state, reason_detail,
-                generation, unit_qty, gpus, cpu_millis, memory_bytes, spec, spec_digest, jupyter_sealed, ports,
-                price_version, unit_price, quoted_per_hour, created_at, warned_percent, version)
-            VALUES ($1, $2, $3, 'box', $4, $5, $6, 'running', 'running', '', 1, 1, 0, 1000, 1, '{}', '', $7, '[]',
-                $8, 0, 0, 0, 0, 1)";
+            INSERT INTO instances (id, team, member, name, product, image, host, desired, state,
+                reason_detail, generation, unit_qty, gpus, cpu_millis, memory_bytes, spec, spec_digest,
+                jupyter_sealed, ports, price_version, unit_price, quoted_per_hour, created_at, warned_percent,
+                version)
+            VALUES ($1, $2, $3, 'box', $4, $5, $6, 'running', 'running', '', 1, 1, 0, 1000, 1, '{}',
+                '', $7, '[]', $8, 0, 0, 0, 0, 1)";
         let id = self.op.id();
         let insert = tx.query(INSTANCE).bind(id).bind(self.team).bind(member);
         let insert = insert.bind(self.product).bind(self.image).bind(self.host).bind(vec![0u8]);
@@ -141,15 +142,15 @@ async fn plant_catalogue(
         INSERT INTO teams (id, slug, name, description, preset, spending, limits, version, created_at)
         VALUES ($1, $2, 'A team', '', 'glows', 'wallet', '{}', 1, 0)";
     const PRODUCT: &str = "
-        INSERT INTO products (id, name, region, instance_type, accelerator, gpus_per_unit, cpu_millis, memory_bytes,
-            price_per_hour, published, version, created_at)
+        INSERT INTO products (id, name, region, instance_type, accelerator, gpus_per_unit, cpu_millis,
+            memory_bytes, price_per_hour, published, version, created_at)
         VALUES ($1, $2, 'here', 'cpu', 'none', 0, 1000, 1, 0, $3, 1, 0)";
     const IMAGE: &str = "
         INSERT INTO images (id, name, reference, ports, description, published, version, created_at)
         VALUES ($1, $2, 'image', '[]', '', $3, 1, 0)";
     const HOST: &str = "
-        INSERT INTO hosts (id, name, kind, endpoint, region, address, probe_image, admin_state, reach, reach_detail,
-            misses, version, created_at)
+        INSERT INTO hosts (id, name, kind, endpoint, region, address, probe_image, admin_state, reach,
+            reach_detail, misses, version, created_at)
         VALUES ($1, $2, 'simulated', '', 'here', '', '', 'active', 'up', '', 0, 1, 0)";
     const COMPONENT: &str = "
         INSERT INTO components (digest, wasm, world, created_at) VALUES ('c0ffee', $1, 'price', 0)
@@ -167,7 +168,8 @@ async fn plant_catalogue(
 
 async fn plant_member(tx: &mut Tx, team: TeamId, member: MemberId) {
     const MEMBER: &str = "
-        INSERT INTO members (id, team, account, role, state, alias, note, limits, version, valid_from, created_at)
+        INSERT INTO members (id, team, account, role, state, alias, note, limits, version, valid_from,
+            created_at)
         VALUES ($1, $2, $3, 'member', 'active', '', '', '{}', 1, 0, 0)";
     tx.query(MEMBER).bind(member).bind(team).bind(member.to_string()).execute().await.unwrap();
 }

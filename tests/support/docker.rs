@@ -1,8 +1,8 @@
-//! Real Docker engines for tests: each in a network namespace of its own, with mutual TLS and a stand-in for the
-//! vendor's runtime. Needs root and Debian's docker.io; whatever is missing is named, loudly.
+//! Real Docker engines for tests: each in a network namespace of its own, with mutual TLS and a stand-in for
+//! the vendor's runtime. Needs root and Debian's docker.io; whatever is missing is named, loudly.
 //!
-//! Every stand has names of its own, so that test programs may run side by side. It is torn down when dropped; what a
-//! killed test program left is torn down when the next stand is made.
+//! Every stand has names of its own, so that test programs may run side by side. It is torn down when
+//! dropped; what a killed test program left is torn down when the next stand is made.
 
 use std::{
     ffi::OsStr,
@@ -135,6 +135,8 @@ impl Stand {
         for child in children {
             kill(child);
         }
+        // Where nobody reaps orphans, the next engine would take the dead containerd for a living one.
+        let _ = fs::remove_file(self.hosts[i].folder.join("exec/containerd/containerd.pid"));
     }
 
     /// Starts the engine of host `i` again.

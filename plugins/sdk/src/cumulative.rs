@@ -1,5 +1,5 @@
-//! Prices as functions of time: an interval costs `R(to) − R(from)`, so the intervals of a segment add up exactly to
-//! the price of the whole, however it is cut.
+//! Prices as functions of time: an interval costs `R(to) − R(from)`, so the intervals of a segment add up
+//! exactly to the price of the whole, however it is cut.
 
 use crate::{PluginError, UsageRecord};
 
@@ -23,8 +23,8 @@ pub fn charge(
 
 /// `per_hour × elapsed ÷ (one hour × scale)`, a half to the even neighbour; exact in between.
 ///
-/// `per_hour` is in nano-credits times `scale`, `elapsed` in microseconds; a scale of 100 lets a percentage in
-/// without a rounding of its own.
+/// `per_hour` is in nano-credits times `scale`, `elapsed` in microseconds; a scale of 100 lets a percentage
+/// in without a rounding of its own.
 ///
 /// # Errors
 /// `bad-input` when a number is negative, the scale is 0, or the amount is 2^53 nano-credits or more.
@@ -39,7 +39,9 @@ pub fn prorate(per_hour: i128, elapsed: i64, scale: u32) -> Result<i64, PluginEr
     if unit == 0 {
         return Err(refused());
     }
-    let (whole, rest) = (product / unit, product % unit);
+    let whole = product / unit;
+    // One division of 128 bits is most of the work; a remainder would be another.
+    let rest = product - whole * unit;
     let up = rest * 2 > unit || (rest * 2 == unit && whole % 2 == 1);
     i64::try_from(whole + u128::from(up)).ok().filter(|amount| *amount < 1 << 53).ok_or_else(refused)
 }

@@ -1,11 +1,10 @@
 //! Write a price plugin for muster in Rust.
 //!
-//! Implement [`Tariff`], name it in [`export!`], build for `wasm32-unknown-unknown` and turn the module into a
-//! component. A plugin is a pure function: no clock, no chance, no files, no network, and every call meets a fresh
-//! instance. `examples/list-price` is the smallest useful one.
+//! Implement [`Tariff`], name it in [`export!`], build for `wasm32-unknown-unknown` and turn the module into
+//! a component. A plugin is a pure function: no clock, no chance, no files, no network, and every call meets
+//! a fresh instance. `examples/list-price` is the smallest useful one.
 
 #[doc(hidden)]
-#[allow(missing_docs, reason = "generated; wit/v1/muster.wit documents what matters")]
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../wit/v1",

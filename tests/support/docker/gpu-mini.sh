@@ -1,13 +1,13 @@
 #!/bin/sh
-# gpu-mini.sh ASSETS WORK OUT: the root file system of the test image, as a tar archive, from Debian packages only.
-# busybox for the tools and the web server, dropbear for logins, a stand-in for the vendor's tool.
+# gpu-mini.sh ASSETS WORK OUT: the root file system of the test image, as a tar archive, from Debian packages
+# only. busybox for the tools and the web server, dropbear for logins, a stand-in for the vendor's tool.
 set -eu
 assets=$1 work=$2 out=$3
 root=$work/root
 lib=$root/usr/lib/stand
 rm -rf "$work"
-mkdir -p "$work/debs" "$work/unpacked" "$lib" "$root/bin" "$root/usr/bin" "$root/usr/sbin" "$root/etc" "$root/tmp" \
-  "$root/root" "$root/run" "$root/proc" "$root/sys" "$root/dev" "$root/var/log" "$root/usr/lib64"
+mkdir -p "$work/debs" "$work/unpacked" "$lib" "$root/bin" "$root/usr/bin" "$root/usr/sbin" "$root/etc" \
+  "$root/tmp" "$root/root" "$root/run" "$root/proc" "$root/sys" "$root/dev" "$root/var/log" "$root/usr/lib64"
 ln -s usr/lib64 "$root/lib64"
 
 cp "$(command -v busybox)" "$root/bin/busybox"

@@ -1,0 +1,284 @@
+//! Money: credits, top-ups, bills, prices, the books.
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{
+    call::Call,
+    output::{Answer, Column},
+    problem::Failure,
+};
+
+const TOP_UPS: &[Column] = &[
+    ("ID", "id"),
+    ("AMOUNT", "amount"),
+    ("STATE", "state"),
+    ("NOTE", "note"),
+    ("ASKED BY", "requested_by"),
+    ("DECIDED BY", "decided_by"),
+    ("CREATED", "created_at"),
+];
+const TRANSACTIONS: &[Column] = &[
+    ("AT", "occurred_at"),
+    ("KIND", "kind"),
+    ("AMOUNT", "amount"),
+    ("MEMBER", "member"),
+    ("INSTANCE", "instance"),
+    ("REASON", "reason"),
+    ("ID", "id"),
+];
+const BILLS: &[Column] = &[
+    ("MEMBER", "member"),
+    ("ACCOUNT", "account"),
+    ("TYPE", "type"),
+    ("INSTANCE", "instance"),
+    ("PRODUCT", "product"),
+    ("FROM", "from"),
+    ("TO", "to"),
+    ("QUANTITY", "quantity"),
+    ("AMOUNT", "amount"),
+];
+const PRICES: &[Column] = &[
+    ("ID", "id"),
+    ("NUMBER", "number"),
+    ("PLUGIN", "plugin"),
+    ("DIGEST", "digest"),
+    ("CONFIG", "config"),
+    ("CREATED BY", "created_by"),
+    ("CREATED", "created_at"),
+];
+/// How many items are shown when no number is given.
+const MOST: &str = "100";
+
+/// Commands about money.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CreditCommand {
+    /// Credits of the team and its members
+    #[command(subcommand)]
+    Credits(CreditsCommand),
+    /// Credits bought for the team
+    #[command(subcommand)]
+    TopUp(TopUpCommand),
+    /// Show what was charged
+    Bill {
+        /// Only this member, by id
+        #[arg(long)]
+        member: Option<String>,
+        /// Only this type of usage
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<String>,
+        /// Whose bills: your own, or those of all members if you may
+        #[arg(long, value_enum)]
+        view: Option<View>,
+        /// Most lines to show
+        #[arg(long, default_value = MOST)]
+        limit: usize,
+    },
+    /// The price versions of the team
+    #[command(subcommand)]
+    Price(PriceCommand),
+    /// The books
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+}
+
+/// Whose things a list shows.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum View {
+    /// Those of all members.
+    Admin,
+    /// Your own.
+    #[value(name = "self")]
+    Own,
+}
+
+impl View {
+    /// The word in a query.
+    pub(crate) fn word(self) -> String {
+        match self {
+            Self::Admin => "admin".to_owned(),
+            Self::Own => "self".to_owned(),
+        }
+    }
+}
+
+/// Commands about credits.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CreditsCommand {
+    /// Give the team credits, for the site's operator
+    Grant {
+        /// Credits, such as 12.5
+        amount: String,
+        /// Why
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// Move credits from the team's pool to a member
+    Assign {
+        /// Member, by id
+        member: String,
+        /// Credits, such as 12.5
+        amount: String,
+        /// Why
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// Move credits from a member back to the team's pool
+    Reclaim {
+        /// Member, by id
+        member: String,
+        /// Credits, such as 12.5
+        amount: String,
+        /// Why
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// Show balances
+    Balance,
+    /// List transactions, the latest first
+    Transactions {
+        /// Only this member, by id
+        #[arg(long)]
+        member: Option<String>,
+        /// Most transactions to show
+        #[arg(long, default_value = MOST)]
+        limit: usize,
+    },
+}
+
+/// Commands about top-ups.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopUpCommand {
+    /// Ask for a top-up of the team
+    Ask {
+        /// Credits, such as 100
+        amount: String,
+        /// What the operator should know, such as an invoice number
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// List top-ups
+    Ls,
+    /// Confirm that a top-up was paid, for the site's operator
+    Confirm {
+        /// Top-up, by id
+        id: String,
+    },
+    /// Refuse a top-up, for the site's operator
+    Refuse {
+        /// Top-up, by id
+        id: String,
+    },
+}
+
+/// Commands about prices.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PriceCommand {
+    /// List price versions
+    Ls,
+    /// Make a plugin with a configuration the team's price from now on
+    Activate {
+        /// Plugin, by id
+        plugin: String,
+        /// Configuration: JSON text, or @PATH of a file with it
+        #[arg(long, default_value = "{}")]
+        config: String,
+    },
+}
+
+/// Commands about the books.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Check every invariant of the books; exit code 1 if one is broken
+    Verify,
+}
+
+impl CreditCommand {
+    pub(crate) async fn run(self, call: &mut Call) -> Result<Answer, Failure> {
+        match self {
+            Self::Credits(command) => command.run(call).await,
+            Self::TopUp(command) => command.run(call).await,
+            Self::Bill { member, kind, view, limit } => {
+                let query = [("member", member), ("type", kind), ("view", view.map(View::word))];
+                let bills = call.client.list(&["teams", call.team()?, "bills"], &query, limit).await?;
+                Ok(Answer::List(bills, BILLS))
+            }
+            Self::Price(command) => command.run(call).await,
+            Self::Ledger(LedgerCommand::Verify) => {
+                let found = call.client.get(&["ledger", "verify"], &[]).await?;
+                let broken = found["ok"] == json!(false)
+                    || found["violations"].as_array().is_some_and(|violations| !violations.is_empty());
+                let answer = Answer::One(found);
+                Ok(if broken { Answer::Alarm(Box::new(answer)) } else { answer })
+            }
+        }
+    }
+}
+
+impl CreditsCommand {
+    async fn run(self, call: &Call) -> Result<Answer, Failure> {
+        let (client, team) = (&call.client, call.team()?);
+        match self {
+            Self::Grant { amount, note } => {
+                let body = json!({ "amount": amount, "note": note });
+                client.post(&["teams", team, "credits", "grant"], body).await.map(Answer::One)
+            }
+            Self::Assign { member, amount, note } => {
+                let body = json!({ "member": member, "amount": amount, "note": note });
+                client.post(&["teams", team, "credits", "assign"], body).await.map(Answer::One)
+            }
+            Self::Reclaim { member, amount, note } => {
+                let body = json!({ "member": member, "amount": amount, "note": note });
+                client.post(&["teams", team, "credits", "reclaim"], body).await.map(Answer::One)
+            }
+            Self::Balance => client.get(&["teams", team, "balance"], &[]).await.map(Answer::One),
+            Self::Transactions { member, limit } => {
+                let found =
+                    client.list(&["teams", team, "transactions"], &[("member", member)], limit).await?;
+                Ok(Answer::List(found, TRANSACTIONS))
+            }
+        }
+    }
+}
+
+impl TopUpCommand {
+    async fn run(self, call: &Call) -> Result<Answer, Failure> {
+        let (client, team) = (&call.client, call.team()?);
+        let top_ups = &["teams", team, "top-ups"];
+        match self {
+            Self::Ask { amount, note } => {
+                client.post(top_ups, json!({ "amount": amount, "note": note })).await.map(Answer::One)
+            }
+            Self::Ls => Ok(Answer::List(client.list(top_ups, &[], usize::MAX).await?, TOP_UPS)),
+            Self::Confirm { id } => {
+                client.post(&["teams", team, "top-ups", &id, "confirm"], json!({})).await.map(Answer::One)
+            }
+            Self::Refuse { id } => {
+                client.post(&["teams", team, "top-ups", &id, "refuse"], json!({})).await.map(Answer::One)
+            }
+        }
+    }
+}
+
+impl PriceCommand {
+    async fn run(self, call: &Call) -> Result<Answer, Failure> {
+        let (client, team) = (&call.client, call.team()?);
+        let prices = &["teams", team, "prices"];
+        match self {
+            Self::Ls => Ok(Answer::List(client.list(prices, &[], usize::MAX).await?, PRICES)),
+            Self::Activate { plugin, config } => {
+                let body = json!({ "plugin": plugin, "config": json_argument(&config)? });
+                client.post(prices, body).await.map(Answer::One)
+            }
+        }
+    }
+}
+
+/// JSON given as text or as `@PATH`.
+fn json_argument(text: &str) -> Result<Value, Failure> {
+    let text = match text.strip_prefix('@') {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| Failure::here(path, error))?,
+        None => text.to_owned(),
+    };
+    serde_json::from_str(&text).map_err(|error| Failure::Invalid(format!("--config: expected JSON: {error}")))
+}

@@ -1,0 +1,115 @@
+//! The worker door: gives the services that look after hosts and meters their rhythm, and decides nothing.
+//!
+//! One loop per host, woken by its bell; one loop for the meter; one that keeps the list of hosts.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::sleep;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    app::App,
+    ids::HostId,
+    op::{Actor, SystemActor},
+};
+
+/// How often to look.
+#[derive(Debug, Clone, Copy)]
+pub struct Rhythm {
+    /// Between two passes of the meter.
+    pub tick: Duration,
+    /// Between two looks at a quiet host.
+    pub quiet: Duration,
+    /// Between two looks at a host where something is under way.
+    pub busy: Duration,
+}
+
+/// The running loops.
+pub struct Worker {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Worker {
+    /// Starts the loops.
+    pub fn start(app: Arc<App>, rhythm: Rhythm) -> Self {
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        tracker.spawn(meter(app.clone(), rhythm, stop.clone()));
+        tracker.spawn(roster(app, rhythm, stop.clone(), tracker.clone()));
+        Self { tracker, stop }
+    }
+
+    /// Lets every loop finish the pass that it is in.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+async fn meter(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let op = app.op(Actor::System(SystemActor::Meter));
+        if let Err(error) = app.meter(&op).await {
+            tracing::error!(?error, "a pass of the meter failed; the next one catches up");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(rhythm.tick) => {}
+        }
+    }
+}
+
+/// Keeps one loop per host that is ours to look after.
+async fn roster(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken, tracker: TaskTracker) {
+    let mut loops: HashMap<HostId, CancellationToken> = HashMap::new();
+    while !stop.is_cancelled() {
+        match app.hosts_live().await {
+            Ok(live) => {
+                let live: HashSet<HostId> = live.into_iter().collect();
+                loops.retain(|id, stop| {
+                    let stays = live.contains(id);
+                    if !stays {
+                        stop.cancel();
+                    }
+                    stays
+                });
+                for id in live {
+                    loops.entry(id).or_insert_with(|| {
+                        let own = stop.child_token();
+                        tracker.spawn(host(app.clone(), id, rhythm, own.clone()));
+                        own
+                    });
+                }
+            }
+            Err(error) => tracing::error!(?error, "the list of hosts could not be read"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = app.roster_bell() => {}
+            () = sleep(rhythm.quiet) => {}
+        }
+    }
+}
+
+async fn host(app: Arc<App>, id: HostId, rhythm: Rhythm, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let op = app.op(Actor::System(SystemActor::Reconciler));
+        let busy = match app.reconcile(&op, id).await {
+            Ok(pass) => pass.busy,
+            Err(error) => {
+                tracing::error!(host = %id, ?error, "a pass over a host failed");
+                true
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = app.host_bell(id) => {}
+            () = sleep(if busy { rhythm.busy } else { rhythm.quiet }) => {}
+        }
+    }
+}

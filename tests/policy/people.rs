@@ -1,0 +1,91 @@
+//! Two teams and the people in them.
+
+use std::sync::{Arc, LazyLock};
+
+use muster::{
+    ids::{Id, MemberId, TeamId, UserId},
+    model::{
+        quota::{Limits, NO_ACCELERATOR, Usage},
+        team::{Preset, Role},
+    },
+    money::Credits,
+    policy::{Facts, Launch, MemberPrincipal, Policies, Principal, Resource},
+};
+
+/// The shipped policies, read once.
+pub(crate) static POLICIES: LazyLock<Policies> = LazyLock::new(|| Policies::shipped().unwrap());
+
+pub(crate) fn ours() -> TeamId {
+    TeamId::from_uuid(uuid::Uuid::from_u128(1))
+}
+
+pub(crate) fn theirs() -> TeamId {
+    TeamId::from_uuid(uuid::Uuid::from_u128(2))
+}
+
+pub(crate) fn me() -> MemberId {
+    MemberId::from_uuid(uuid::Uuid::from_u128(10))
+}
+
+pub(crate) fn colleague() -> MemberId {
+    MemberId::from_uuid(uuid::Uuid::from_u128(11))
+}
+
+/// An active member of our team with a session and no limits.
+pub(crate) fn seat(preset: Preset, role: Role) -> MemberPrincipal {
+    MemberPrincipal {
+        id: me(),
+        team: ours(),
+        role,
+        preset,
+        active: true,
+        reset_only: false,
+        limits: Limits::default(),
+        key_scopes: None,
+        version: 1,
+    }
+}
+
+pub(crate) fn member(preset: Preset, role: Role) -> Principal {
+    Principal::Member(Arc::new(seat(preset, role)))
+}
+
+pub(crate) fn user(operator: bool) -> Principal {
+    Principal::User { id: UserId::from_uuid(uuid::Uuid::from_u128(20)), operator, reset_only: false }
+}
+
+/// An instance of our team with two GPUs in region tw-03.
+pub(crate) fn instance_of(owner: MemberId) -> Resource {
+    Resource::Instance {
+        team: ours(),
+        owner,
+        region: "tw-03".to_owned(),
+        instance_type: "gpu-2".to_owned(),
+        accelerator: "rtx-4090".to_owned(),
+        image: "cuda-12.8".to_owned(),
+        gpus: 2,
+    }
+}
+
+pub(crate) fn account(id: MemberId, role: Role) -> Resource {
+    Resource::Member { team: ours(), id, role }
+}
+
+pub(crate) fn machine_without_gpu() -> Resource {
+    Resource::Offer {
+        region: "tw-03".to_owned(),
+        instance_type: "cpu-8".to_owned(),
+        accelerator: NO_ACCELERATOR.to_owned(),
+    }
+}
+
+pub(crate) fn credits(amount: &str) -> Credits {
+    amount.parse().unwrap()
+}
+
+/// One instance with two GPUs, nothing held yet, 10 credits to spend and 4 to hold.
+pub(crate) fn launch() -> Facts {
+    let launch =
+        Launch { instances: 1, gpus: 2, used: Usage::default(), hold: credits("4"), funds: credits("10") };
+    Facts { launch: Some(launch), ..Facts::default() }
+}
