@@ -16,14 +16,13 @@ use crate::{
         drives::DriveView,
         instances::{
             InstanceAccess, InstanceBilling, InstanceConfig, InstanceHardware, InstanceLogs, InstanceView,
-            View,
         },
         launch::{Estimate, NewEstimate, NewInstance},
     },
     ids::InstanceId,
     model::{
         host::Stats,
-        page::{Items, Page},
+        page::{Items, Page, View},
     },
 };
 

@@ -2,11 +2,14 @@
 
 use serde::Serialize;
 
-use super::{App, instances::View};
+use super::App;
 use crate::{
     error::Result,
     ids::{DriveId, HostId, MemberId},
-    model::{action::Action, page::Items},
+    model::{
+        action::Action,
+        page::{Items, View},
+    },
     op::Op,
     policy::{Facts, Resource},
     store::fleet::DriveRow,
