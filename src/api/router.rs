@@ -15,8 +15,9 @@ use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLaye
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    health, openapi, operator,
+    api_keys, auth, health, me, members, openapi, operator,
     problem::{self, Problem},
+    teams, users,
 };
 use crate::{
     app::App,
@@ -39,6 +40,29 @@ pub struct DoorSettings {
 fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
     let _ = settings;
     OpenApiRouter::new()
+        .routes(routes!(auth::claim))
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::team_login))
+        .routes(routes!(auth::password))
+        .routes(routes!(auth::logout))
+        .routes(routes!(me::get_me))
+        .routes(routes!(me::list_my_teams))
+        .routes(routes!(me::link_member))
+        .routes(routes!(me::list_my_sessions))
+        .routes(routes!(me::revoke_my_session))
+        .routes(routes!(users::create_user, users::list_users))
+        .routes(routes!(users::reset_user_password))
+        .routes(routes!(teams::create_team, teams::list_teams))
+        .routes(routes!(teams::get_team, teams::update_team))
+        .routes(routes!(teams::get_team_quota, teams::put_team_quota))
+        .routes(routes!(teams::list_audit_events))
+        .routes(routes!(members::create_member, members::list_members))
+        .routes(routes!(members::get_member, members::update_member, members::remove_member))
+        .routes(routes!(members::reset_member_password))
+        .routes(routes!(members::get_member_permissions))
+        .routes(routes!(members::get_member_quota, members::put_member_quota))
+        .routes(routes!(api_keys::create_api_key, api_keys::list_api_keys))
+        .routes(routes!(api_keys::revoke_api_key))
         .routes(routes!(operator::create_host, operator::list_hosts))
         .routes(routes!(operator::get_host))
         .routes(routes!(operator::probe_host))
@@ -59,7 +83,11 @@ pub fn document() -> utoipa::openapi::OpenApi {
 }
 
 /// The whole HTTP door.
-pub fn router(app: Arc<App>, settings: &DoorSettings, render_metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Router {
+pub fn router(
+    app: Arc<App>,
+    settings: &DoorSettings,
+    render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+) -> Router {
     let (routes, _) = nouns(settings).split_for_parts();
     let api = routes
         .route("/openapi.json", get(openapi::serve))
@@ -97,8 +125,7 @@ async fn measure(request: Request, next: Next) -> Response {
     let method = request.method().to_string();
     let started = tokio::time::Instant::now();
     let response = next.run(request).await;
-    let labels =
-        [("route", route), ("method", method), ("status", response.status().as_u16().to_string())];
+    let labels = [("route", route), ("method", method), ("status", response.status().as_u16().to_string())];
     metrics::histogram!("muster_http_request_seconds", &labels).record(started.elapsed());
     response
 }

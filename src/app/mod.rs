@@ -3,19 +3,29 @@
 //! `gate` is the way in and out of every one of them. Loops (`dispatch`, `metering`) are services too: `worker/` only
 //! gives them a rhythm.
 
+pub mod api_keys;
+pub mod audit;
 pub mod auth;
+mod books;
 pub mod catalog;
+mod credentials;
 mod dispatch;
 mod fleet;
 mod gate;
 pub mod hosts;
 pub mod instances;
 pub mod launch;
+pub mod login;
+pub mod me;
+pub mod members;
 mod metering;
 pub mod prices;
 pub mod products;
+pub mod quotas;
 pub mod secrets;
 mod setup;
+pub mod teams;
+pub mod users;
 
 use std::sync::Arc;
 

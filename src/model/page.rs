@@ -18,6 +18,18 @@ pub struct Page {
     pub cursor: Option<String>,
 }
 
+/// Whose part of a team's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum View {
+    /// The caller's own.
+    #[default]
+    #[serde(rename = "self")]
+    Own,
+    /// Everybody's of the team.
+    Admin,
+}
+
 /// One page of a list; never cut short without a cursor.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Items<T> {

@@ -186,6 +186,22 @@ impl Conn {
         self.query(ACCOUNT_FETCH).bind(team).bind(Blank(member)).bind(kind).optional().await
     }
 
+    /// The team's own account of `kind`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when it was never opened.
+    pub async fn account_of_team(&mut self, team: TeamId, kind: AccountKind) -> Result<Account> {
+        self.account_fetch(team, None, kind).await?.ok_or(Error::Missing)
+    }
+
+    /// The wallet of a member.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when it was never opened, or the member is of another team.
+    pub async fn account_of_member(&mut self, team: TeamId, member: MemberId) -> Result<Account> {
+        self.account_fetch(team, Some(member), AccountKind::Wallet).await?.ok_or(Error::Missing)
+    }
+
     /// All accounts of the team, its own first.
     pub async fn accounts_of_team(&mut self, team: TeamId) -> Result<Vec<Account>> {
         self.query(ACCOUNTS_OF_TEAM).bind(team).all().await
