@@ -161,7 +161,9 @@ fn idempotency(parts: &Parts, actor: &Actor, body: &[u8]) -> Result<Option<Idemp
     Ok(Some(Idempotency {
         key: key.to_owned(),
         scope: format!("{principal} {} {path}", parts.method),
-        digest: hex::encode(Sha256::new().chain_update(query).chain_update("\0").chain_update(body).finalize()),
+        digest: hex::encode(
+            Sha256::new().chain_update(query).chain_update("\0").chain_update(body).finalize(),
+        ),
     }))
 }
 

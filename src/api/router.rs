@@ -18,9 +18,9 @@ use utoipa_axum::{
 };
 
 use super::{
-    books, credits, health, instances, openapi, operator, prices,
+    api_keys, auth, books, credits, health, instances, me, members, openapi, operator, prices,
     problem::{self, Problem},
-    top_ups,
+    teams, top_ups, users,
 };
 use crate::{
     app::App,
@@ -43,6 +43,29 @@ pub struct DoorSettings {
 fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
     let plugins = DefaultBodyLimit::max(settings.plugin_bytes);
     OpenApiRouter::new()
+        .routes(routes!(auth::claim))
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::team_login))
+        .routes(routes!(auth::password))
+        .routes(routes!(auth::logout))
+        .routes(routes!(me::get_me))
+        .routes(routes!(me::list_my_teams))
+        .routes(routes!(me::link_member))
+        .routes(routes!(me::list_my_sessions))
+        .routes(routes!(me::revoke_my_session))
+        .routes(routes!(users::create_user, users::list_users))
+        .routes(routes!(users::reset_user_password))
+        .routes(routes!(teams::create_team, teams::list_teams))
+        .routes(routes!(teams::get_team, teams::update_team))
+        .routes(routes!(teams::get_team_quota, teams::put_team_quota))
+        .routes(routes!(teams::list_audit_events))
+        .routes(routes!(members::create_member, members::list_members))
+        .routes(routes!(members::get_member, members::update_member, members::remove_member))
+        .routes(routes!(members::reset_member_password))
+        .routes(routes!(members::get_member_permissions))
+        .routes(routes!(members::get_member_quota, members::put_member_quota))
+        .routes(routes!(api_keys::create_api_key, api_keys::list_api_keys))
+        .routes(routes!(api_keys::revoke_api_key))
         .routes(routes!(operator::create_host, operator::list_hosts))
         .routes(routes!(operator::get_host))
         .routes(routes!(operator::probe_host))
