@@ -88,7 +88,11 @@ pub fn document() -> utoipa::openapi::OpenApi {
 }
 
 /// The whole HTTP door.
-pub fn router(app: Arc<App>, settings: &DoorSettings, render_metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Router {
+pub fn router(
+    app: Arc<App>,
+    settings: &DoorSettings,
+    render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+) -> Router {
     let (routes, _) = nouns(settings).split_for_parts();
     let api = routes
         .route("/openapi.json", get(openapi::serve))
@@ -126,8 +130,7 @@ async fn measure(request: Request, next: Next) -> Response {
     let method = request.method().to_string();
     let started = tokio::time::Instant::now();
     let response = next.run(request).await;
-    let labels =
-        [("route", route), ("method", method), ("status", response.status().as_u16().to_string())];
+    let labels = [("route", route), ("method", method), ("status", response.status().as_u16().to_string())];
     metrics::histogram!("muster_http_request_seconds", &labels).record(started.elapsed());
     response
 }

@@ -168,11 +168,16 @@ mod tests {
     fn a_cursor_reads_back_and_nothing_else_does() {
         let segment = SegmentId::fresh(Timestamp::from_micros(5), &Seeded::new(1));
         let text = format!("17.{segment}.3.1");
-        let place = ChargeCursor { from_at: Timestamp::from_micros(17), segment: Some(segment), k: 3, revision: 1 };
+        let place =
+            ChargeCursor { from_at: Timestamp::from_micros(17), segment: Some(segment), k: 3, revision: 1 };
         assert_eq!(cursor_parse(&text).unwrap(), place);
         for wrong in ["", "17", "17.3.1", &format!("{text}.1"), &format!("17.{segment}.-3.1"), "x.y.z.0"] {
             let error = cursor_parse(wrong).unwrap_err();
-            assert_eq!((error.code, error.fields[0].pointer.as_str()), ("invalid-input", "cursor"), "{wrong}");
+            assert_eq!(
+                (error.code, error.fields[0].pointer.as_str()),
+                ("invalid-input", "cursor"),
+                "{wrong}"
+            );
         }
     }
 }

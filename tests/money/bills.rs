@@ -48,7 +48,8 @@ async fn what_an_instance_used_is_on_the_bill_page_by_page() {
         let charges = bill["items"].as_array().unwrap();
         assert!(charges.len() >= 4, "{bill:#}");
         assert!(charges.iter().all(|charge| charge["type"] == "instance" && charge["account"] == "member"));
-        let micros = |charge: &Value| charge["amount"].as_str().unwrap().parse::<muster::money::Credits>().unwrap();
+        let micros =
+            |charge: &Value| charge["amount"].as_str().unwrap().parse::<muster::money::Credits>().unwrap();
         let sum: i64 = charges.iter().map(|charge| micros(charge).as_micros()).sum();
         let total: muster::money::Credits = bill["total"].as_str().unwrap().parse().unwrap();
         assert_eq!(total.as_micros(), sum);
@@ -86,7 +87,8 @@ async fn what_is_held_for_an_instance_cannot_be_reclaimed() {
         let held = site.get(&site.worker, "balance").await.want(200)["own"]["wallet"]["held"].clone();
         assert_ne!(held, json!("0"));
 
-        let told = site.post(&site.owner, "credits/reclaim", amount("10")).await.fails(409, "not-enough-credits");
+        let told =
+            site.post(&site.owner, "credits/reclaim", amount("10")).await.fails(409, "not-enough-credits");
         assert!(told.contains(&format!("{free} credits available")), "{told}");
         site.post(&site.owner, "credits/reclaim", amount(&free)).await.want(201);
         assert_eq!(site.available().await[1], "0");

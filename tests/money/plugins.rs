@@ -59,7 +59,10 @@ async fn a_price_is_activated_only_when_it_can_quote() {
         site.post(&site.owner, "prices", price(json!({ "discount": 1 }))).await.fails(422, "plugin-error");
         let prices = site.get(&site.owner, "prices").await.want(200);
         assert_eq!(prices["items"].as_array().unwrap().len(), 1);
-        assert_eq!((&prices["items"][0]["of_site"], &prices["items"][0]["active"]), (&json!(true), &json!(true)));
+        assert_eq!(
+            (&prices["items"][0]["of_site"], &prices["items"][0]["active"]),
+            (&json!(true), &json!(true))
+        );
 
         let half = price(json!({ "discount_percent": 50 }));
         let active = site.post(&site.owner, "prices", half.clone()).await.want(201);

@@ -196,6 +196,7 @@ async fn plant_team(tx: &mut Tx, op: &Op, user: UserId, team: TeamId) {
         VALUES ($1, 'crew', 'A team', '', 'glows', 'wallet', '{}', 1, 0)";
     tx.query(USER).bind(user).bind(true).bind(false).execute().await.unwrap();
     tx.query(TEAM).bind(team).execute().await.unwrap();
+    tx.usage_insert(&team.to_string(), team).await.unwrap();
     for &kind in AccountKind::ALL.iter().filter(|kind| !kind.is_personal()) {
         tx.account_insert(&Account::open(op.id(), team, None, kind, START)).await.unwrap();
     }
@@ -210,6 +211,7 @@ async fn plant_member(tx: &mut Tx, op: &Op, team: TeamId, role: &str) -> (Member
     tx.query(MEMBER).bind(member).bind(team).bind(role).execute().await.unwrap();
     let wallet = Account::open(op.id(), team, Some(member), AccountKind::Wallet, START);
     tx.account_insert(&wallet).await.unwrap();
+    tx.usage_insert(&member.to_string(), team).await.unwrap();
     (member, session(tx, op, None, Some(member)).await)
 }
 

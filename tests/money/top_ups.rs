@@ -25,7 +25,10 @@ async fn a_top_up_of_the_owner_reaches_the_pool_when_the_operator_confirms() {
         assert_eq!(site.available().await, ["100.5", "0"]);
         let books = site.get(&site.owner, "transactions?view=admin").await.want(200);
         assert_eq!(books["items"].as_array().unwrap().len(), 1);
-        assert_eq!((&books["items"][0]["kind"], &books["items"][0]["reason"]), (&json!("top_up"), &json!("seen")));
+        assert_eq!(
+            (&books["items"][0]["kind"], &books["items"][0]["reason"]),
+            (&json!("top_up"), &json!("seen"))
+        );
         site.assert_sound().await;
     }
 }
