@@ -295,7 +295,9 @@ impl App {
         header.instance = Some(hold.instance);
         match tx.posting_apply(&header, &posting).await? {
             Outcome::Applied => {
-                tx.hold_extend(hold.id, amount, hold.extensions + 1).await?;
+                if !tx.hold_extend(hold.id, amount, hold.extensions).await? {
+                    return Err(Error::internal(format!("the hold {} was extended meanwhile", hold.id)));
+                }
                 Ok(amount)
             }
             Outcome::AlreadyApplied | Outcome::Refused(_) => Ok(Credits::ZERO),

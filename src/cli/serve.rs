@@ -54,7 +54,7 @@ async fn serve(config: &Config, telemetry: Handle) -> Result<Answer, Failure> {
         let url = &config.public_url;
         super::output::write(&format!(
             "Nobody runs this installation yet. Make yourself its operator, once:\n\n  \
-             muster operator claim --server {url} --token {} YOUR-LOGIN\n\n",
+             muster operator claim --server {url} {} YOUR-LOGIN\n\n",
             token.reveal()
         ))?;
     }
