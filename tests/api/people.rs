@@ -94,7 +94,10 @@ async fn teams_do_not_see_each_other_and_limits_are_versioned() {
         assert_eq!((&may.body["limits"]["gpus"], &may.body["role"]), (&json!(1), &json!("member")));
         ada.get("/teams/glows/quota").await.problem(403, "refused");
         ada.get("/teams").await.problem(403, "refused");
-        assert_eq!(app.operator().await.get("/teams").await.expect(200).body["items"].as_array().unwrap().len(), 2);
+        assert_eq!(
+            app.operator().await.get("/teams").await.expect(200).body["items"].as_array().unwrap().len(),
+            2
+        );
     }
 }
 

@@ -53,6 +53,7 @@ fn every_operation_is_an_action_and_every_action_has_its_route() {
     let actions: BTreeSet<&str> = Action::ALL.iter().map(|action| action.operation()).collect();
     assert_eq!(routed.difference(&actions).collect::<Vec<_>>(), Vec::<&&str>::new(), "not actions");
     assert_eq!(routed.intersection(&awaited).collect::<Vec<_>>(), Vec::<&&str>::new(), "no longer awaited");
-    let missing: Vec<&&str> = actions.iter().filter(|a| !routed.contains(*a) && !awaited.contains(*a)).collect();
+    let missing: Vec<&&str> =
+        actions.iter().filter(|a| !routed.contains(*a) && !awaited.contains(*a)).collect();
     assert_eq!(missing, Vec::<&&str>::new(), "without a route");
 }

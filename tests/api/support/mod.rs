@@ -243,7 +243,7 @@ impl TestApp {
     pub(crate) async fn counts(&self) -> BTreeMap<&'static str, i64> {
         let mut counts = BTreeMap::new();
         let mut read = self.db.read().await.unwrap();
-        for (table, sql) in TABLES {
+        for &(table, sql) in TABLES {
             counts.insert(table, read.query(sql).one::<(i64,)>().await.unwrap().0);
         }
         counts
