@@ -3,7 +3,6 @@
 use std::{path::PathBuf, sync::Arc};
 
 use axum::{Router, body::Body, http::Request};
-use http_body_util::BodyExt as _;
 use muster::{
     api::router::{DoorSettings, router},
     app::{
@@ -118,6 +117,7 @@ impl Site {
         let settings = DoorSettings {
             body_bytes: 64 << 10,
             plugin_bytes: 4 << 20,
+            json_depth: 32,
             request_timeout: std::time::Duration::from_secs(60),
         };
         let door = router(app.clone(), &settings, Arc::new(String::new));
@@ -151,7 +151,7 @@ impl Site {
         let request = request.header("authorization", format!("Bearer {}", who.reveal()));
         let response = self.door.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("no JSON: {bytes:?}"));
         let replayed = parts.headers.contains_key("idempotency-replayed");
         Answer { status: parts.status.as_u16(), replayed, body }

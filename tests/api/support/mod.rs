@@ -123,6 +123,7 @@ impl TestApp {
         let door = DoorSettings {
             body_bytes: 64 << 10,
             plugin_bytes: 1 << 20,
+            json_depth: 32,
             request_timeout: Duration::from_secs(30),
         };
         let routes = router(app.clone(), &door, Arc::new(String::new));
