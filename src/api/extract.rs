@@ -64,7 +64,7 @@ impl<T: DeserializeOwned> FromRequest<State> for Sent<T> {
     }
 }
 
-/// The caller of a request, and its body as it came.
+/// The caller of a request, and its WebAssembly body.
 pub(super) struct Uploaded {
     /// The operation.
     pub op: Op,
@@ -75,6 +75,10 @@ pub(super) struct Uploaded {
 impl FromRequest<State> for Uploaded {
     type Rejection = Problem;
     async fn from_request(request: Request, app: &State) -> Result<Self, Problem> {
+        if request.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind != "application/wasm") {
+            let told = "send the component as `Content-Type: application/wasm`";
+            return Err(Error::new(Kind::UnsupportedMedia, "unsupported-media-type", told).into());
+        }
         let (parts, bytes) = whole(request, app).await?;
         let actor = app.authenticate(bearer(&parts.headers)?).await?;
         let mut op = op(app, &parts, actor);
@@ -152,10 +156,11 @@ fn idempotency(parts: &Parts, actor: &Actor, body: &[u8]) -> Result<Option<Idemp
         Actor::Key { member, .. } | Actor::Member { member, .. } => member.to_string(),
         other => other.name(),
     };
+    let query = parts.uri.query().unwrap_or_default();
     Ok(Some(Idempotency {
         key: key.to_owned(),
         scope: format!("{principal} {} {path}", parts.method),
-        digest: hex::encode(Sha256::digest(body)),
+        digest: hex::encode(Sha256::new().chain_update(query).chain_update("\0").chain_update(body).finalize()),
     }))
 }
 

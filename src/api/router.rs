@@ -12,11 +12,15 @@ use axum::{
 };
 use tower::ServiceBuilder;
 use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 use super::{
-    health, instances, openapi, operator,
+    books, credits, health, instances, openapi, operator, prices,
     problem::{self, Problem},
+    top_ups,
 };
 use crate::{
     app::App,
@@ -37,7 +41,7 @@ pub struct DoorSettings {
 
 /// Every route under `/api/v1`, with its part of the OpenAPI document.
 fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
-    let _ = settings;
+    let plugins = DefaultBodyLimit::max(settings.plugin_bytes);
     OpenApiRouter::new()
         .routes(routes!(operator::create_host, operator::list_hosts))
         .routes(routes!(operator::get_host))
@@ -62,6 +66,19 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(instances::get_instance_config))
         .routes(routes!(instances::get_instance_hardware))
         .routes(routes!(instances::list_drives))
+        .routes(routes!(credits::assign_credits))
+        .routes(routes!(credits::reclaim_credits))
+        .routes(routes!(credits::grant_credits))
+        .routes(routes!(top_ups::create_top_up, top_ups::list_top_ups))
+        .routes(routes!(top_ups::confirm_top_up))
+        .routes(routes!(top_ups::refuse_top_up))
+        .routes(routes!(books::get_balance))
+        .routes(routes!(books::list_transactions))
+        .routes(routes!(books::list_bills))
+        .routes(routes!(books::verify_ledger))
+        .routes(routes!(prices::activate_price, prices::list_prices))
+        .routes(routes!(prices::upload_plugin, prices::list_plugins).layer(plugins))
+        .routes(routes!(prices::get_plugin))
 }
 
 /// The OpenAPI document, from the same list as the routes.

@@ -101,11 +101,7 @@ impl App {
     /// Finds the team by id or slug, and the caller in it. A team that is not there and one that is none of the
     /// caller's business look alike.
     pub(crate) async fn enter(&self, op: &Op, conn: &mut Conn, team: &str) -> Result<Scope> {
-        let found = match team.parse() {
-            Ok(id) => conn.team_fetch(id).await?,
-            Err(_) => conn.team_by_slug(team).await?,
-        };
-        let team = found.ok_or_else(|| Error::not_found("team"))?;
+        let team = team_named(conn, team).await?;
         let member = match &op.actor {
             Actor::Anonymous => return Err(signed_out()),
             Actor::System(_) => None,
@@ -302,6 +298,15 @@ impl App {
         .await?;
         Ok(tx.commit(refusal).await?)
     }
+}
+
+/// The team with this id or slug.
+pub(crate) async fn team_named(conn: &mut Conn, team: &str) -> Result<TeamRow> {
+    let found = match team.parse() {
+        Ok(id) => conn.team_fetch(id).await?,
+        Err(_) => conn.team_by_slug(team).await?,
+    };
+    found.ok_or_else(|| Error::not_found("team"))
 }
 
 /// What a decision record keeps: all that is needed to decide again, and what was decided.

@@ -4,8 +4,11 @@
 //! gives them a rhythm.
 
 pub mod auth;
-mod books;
+pub mod balance;
+pub mod bills;
+pub mod books;
 pub mod catalog;
+pub mod credits;
 mod dispatch;
 pub mod drives;
 mod fleet;
@@ -13,11 +16,15 @@ mod gate;
 pub mod hosts;
 pub mod instances;
 pub mod launch;
+pub mod ledger;
 mod metering;
+pub mod plugins;
 pub mod prices;
 pub mod products;
 pub mod secrets;
 mod setup;
+pub mod top_ups;
+pub mod transactions;
 
 use std::sync::Arc;
 

@@ -171,11 +171,7 @@ impl App {
         let resource = Resource::team(scope.team.id);
         self.look(op, &scope.asker, Action::ListPrices, resource, Facts::default()).await?;
         let active = self.price_active(&mut read, scope.team.id).await?;
-        let before = match page.cursor.as_deref() {
-            None => None,
-            Some(cursor) => Some(cursor.parse().map_err(|_| Error::field("cursor", "the `next_cursor` of a page"))?),
-        };
-        let mut rows = read.price_versions_page(Some(scope.team.id), before, limit + 1).await?;
+        let mut rows = read.price_versions_page(Some(scope.team.id), page.place()?, limit + 1).await?;
         if rows.len() <= limit as usize {
             rows.extend(read.price_versions_page(None, None, 1).await?);
         }
