@@ -77,6 +77,16 @@ impl App {
         }
     }
 
+    /// Charges what is due of one instance.
+    pub(crate) async fn meter_instance(&self, op: &Op, instance: &InstanceRow) -> Result<()> {
+        let mut read = self.db.read().await?;
+        let segments = read.segments_of_instance(instance.id).await?;
+        drop(read);
+        let due = segments.into_iter().filter(|segment| !segment.settled).collect();
+        self.meter_team(op, instance.team, due).await?;
+        Ok(())
+    }
+
     async fn meter_team(&self, op: &Op, team: TeamId, segments: Vec<Segment>) -> Result<usize> {
         let mut due = Vec::with_capacity(segments.len());
         for segment in segments {
@@ -239,10 +249,10 @@ impl App {
                 return Err(Error::internal(format!("capture {} was refused", header.idem_key)));
             }
         }
-        if let Some(hold) = hold {
-            if !tx.hold_capture(hold.id, cover.covered).await? {
-                return Err(Error::internal(format!("the hold {} does not cover its own rest", hold.id)));
-            }
+        if let Some(hold) = hold
+            && !tx.hold_capture(hold.id, cover.covered).await?
+        {
+            return Err(Error::internal(format!("the hold {} does not cover its own rest", hold.id)));
         }
         Ok(header.id)
     }
@@ -347,7 +357,7 @@ impl App {
         mut instance: InstanceRow,
         until: Timestamp,
     ) -> Result<Option<crate::ids::HostId>> {
-        let left = until - op.now();
+        let (left, before) = (until - op.now(), instance.clone());
         instance.draining_since.get_or_insert(op.now());
         if let Some(percent) = hold::warning_due(left, self.settings.runway, instance.warned_percent) {
             instance.warned_percent = percent;
@@ -362,7 +372,9 @@ impl App {
             self.notice(op, tx, &instance, "instance.out_of_credits", 0, until).await?;
             woken = Some(host);
         }
-        tx.instance_save(instance).await?;
+        if instance != before {
+            tx.instance_save(instance).await?;
+        }
         Ok(woken)
     }
 }
