@@ -292,10 +292,10 @@ impl App {
         header.member = Some(hold.member);
         header.instance = Some(hold.instance);
         match tx.posting_apply(&header, &posting).await? {
-            Outcome::Applied => {
-                tx.hold_extend(hold.id, amount, hold.extensions + 1).await?;
-                Ok(amount)
-            }
+            Outcome::Applied => match tx.hold_extend(hold.id, amount, hold.extensions).await? {
+                true => Ok(amount),
+                false => Err(Error::internal(format!("the hold {} was extended behind the team's lock", hold.id))),
+            },
             Outcome::AlreadyApplied | Outcome::Refused(_) => Ok(Credits::ZERO),
         }
     }
