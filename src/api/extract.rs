@@ -151,7 +151,8 @@ fn idempotency(parts: &Parts, actor: &Actor, body: &[u8]) -> Result<Option<Idemp
     if !fine {
         return Err(Error::field("Idempotency-Key", "1 to 128 printable ASCII characters without spaces"));
     }
-    let path = parts.extensions.get::<axum::extract::OriginalUri>().map_or(parts.uri.path(), |uri| uri.path());
+    let path =
+        parts.extensions.get::<axum::extract::OriginalUri>().map_or(parts.uri.path(), |uri| uri.path());
     let principal = match actor {
         Actor::Key { member, .. } | Actor::Member { member, .. } => member.to_string(),
         other => other.name(),
@@ -160,7 +161,9 @@ fn idempotency(parts: &Parts, actor: &Actor, body: &[u8]) -> Result<Option<Idemp
     Ok(Some(Idempotency {
         key: key.to_owned(),
         scope: format!("{principal} {} {path}", parts.method),
-        digest: hex::encode(Sha256::new().chain_update(query).chain_update("\0").chain_update(body).finalize()),
+        digest: hex::encode(
+            Sha256::new().chain_update(query).chain_update("\0").chain_update(body).finalize(),
+        ),
     }))
 }
 
@@ -197,13 +200,17 @@ impl FromRequestParts<State> for Expected {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
         let Some(value) = parts.headers.get(header::IF_MATCH) else {
-            let told = "read the thing first and send its ETag as `If-Match`, so that no other change is lost";
+            let told =
+                "read the thing first and send its ETag as `If-Match`, so that no other change is lost";
             return Err(Error::new(Kind::PreconditionRequired, "precondition-required", told).into());
         };
-        let version = value.to_str().ok().and_then(|text| {
-            text.strip_prefix("\"v").and_then(|rest| rest.strip_suffix('"'))?.parse().ok()
-        });
-        version.map(Self).ok_or_else(|| Error::field("If-Match", "the ETag as it was read, such as \"v7\"").into())
+        let version = value
+            .to_str()
+            .ok()
+            .and_then(|text| text.strip_prefix("\"v").and_then(|rest| rest.strip_suffix('"'))?.parse().ok());
+        version
+            .map(Self)
+            .ok_or_else(|| Error::field("If-Match", "the ETag as it was read, such as \"v7\"").into())
     }
 }
 

@@ -14,8 +14,8 @@ use crate::{
         page::{Items, Page, View},
         team::Spending,
     },
-    op::Op,
     money::Credits,
+    op::Op,
     policy::{Facts, Resource},
     store::{ChargeFilter, Conn},
 };

@@ -1,5 +1,7 @@
 //! Bills: what was charged, interval by interval, and what it sums to.
 
+use std::collections::{BTreeMap, btree_map::Entry};
+
 use serde::Serialize;
 
 use super::App;
@@ -14,7 +16,7 @@ use crate::{
     money::Credits,
     op::Op,
     policy::{Facts, Resource},
-    store::{ChargeCursor, ChargeFilter},
+    store::{ChargeCursor, ChargeFilter, Conn},
     time::Timestamp,
 };
 
@@ -38,9 +40,12 @@ pub struct ChargeView {
     pub to: Timestamp,
     /// Who used it.
     pub member: MemberId,
+    /// The account name of who used it.
+    pub account: String,
     /// The instance.
     pub instance: InstanceId,
     /// What was metered, such as `instance`.
+    #[serde(rename = "type")]
     pub kind: String,
     /// Units in use.
     pub quantity: u32,
@@ -92,9 +97,24 @@ impl App {
         let filter = ChargeFilter { member, kind: filter.kind };
         let total = read.charges_total(team, &filter).await?;
         let rows = read.charges_page(team, &filter, after, limit + 1).await?;
-        let Items { items, next_cursor } = Items::cut(rows, limit, cursor_text).map(ChargeView::from);
+        let rows = Items::cut(rows, limit, cursor_text);
+        let accounts = account_names(&mut read, &rows.items).await?;
+        let Items { items, next_cursor } = rows.map(|charge| ChargeView::of(charge, &accounts));
         Ok(Bill { items, next_cursor, total })
     }
+}
+
+/// The account names of whoever was charged.
+async fn account_names(conn: &mut Conn, charges: &[Charge]) -> Result<BTreeMap<MemberId, String>> {
+    let mut names = BTreeMap::new();
+    for charge in charges {
+        if let Entry::Vacant(place) = names.entry(charge.member)
+            && let Some(member) = conn.member_fetch(charge.member).await?
+        {
+            place.insert(member.account);
+        }
+    }
+    Ok(names)
 }
 
 /// A place in the list as a text that [`cursor_parse`] reads: begin, segment, interval and revision.
@@ -116,12 +136,13 @@ fn cursor_parse(text: &str) -> Result<ChargeCursor> {
     read().ok_or_else(|| Error::field("cursor", "the `next_cursor` of the page before, as it was given"))
 }
 
-impl From<Charge> for ChargeView {
-    fn from(charge: Charge) -> Self {
+impl ChargeView {
+    fn of(charge: Charge, accounts: &BTreeMap<MemberId, String>) -> Self {
         Self {
             from: charge.from_at,
             to: charge.to_at,
             member: charge.member,
+            account: accounts.get(&charge.member).cloned().unwrap_or_default(),
             instance: charge.instance,
             kind: charge.kind,
             quantity: charge.quantity,
@@ -147,11 +168,16 @@ mod tests {
     fn a_cursor_reads_back_and_nothing_else_does() {
         let segment = SegmentId::fresh(Timestamp::from_micros(5), &Seeded::new(1));
         let text = format!("17.{segment}.3.1");
-        let place = ChargeCursor { from_at: Timestamp::from_micros(17), segment: Some(segment), k: 3, revision: 1 };
+        let place =
+            ChargeCursor { from_at: Timestamp::from_micros(17), segment: Some(segment), k: 3, revision: 1 };
         assert_eq!(cursor_parse(&text).unwrap(), place);
         for wrong in ["", "17", "17.3.1", &format!("{text}.1"), &format!("17.{segment}.-3.1"), "x.y.z.0"] {
             let error = cursor_parse(wrong).unwrap_err();
-            assert_eq!((error.code, error.fields[0].pointer.as_str()), ("invalid-input", "cursor"), "{wrong}");
+            assert_eq!(
+                (error.code, error.fields[0].pointer.as_str()),
+                ("invalid-input", "cursor"),
+                "{wrong}"
+            );
         }
     }
 }

@@ -45,9 +45,10 @@ impl Scope {
     pub(crate) fn whose(&self, view: View, member: Option<MemberId>) -> Result<Option<MemberId>> {
         let own = self.member.as_ref().map(|member| member.id);
         match view {
-            View::Own if own.is_some() && member.is_some() && member != own => {
-                Err(Error::field("member", "`view=self` shows your own only; ask with `view=admin` for others"))
-            }
+            View::Own if own.is_some() && member.is_some() && member != own => Err(Error::field(
+                "member",
+                "`view=self` shows your own only; ask with `view=admin` for others",
+            )),
             View::Own => Ok(own.or(member)),
             View::Admin => Ok(member),
         }

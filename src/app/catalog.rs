@@ -62,10 +62,7 @@ impl App {
 }
 
 /// Whole units of a product that a host could take now.
-fn units(
-    product: &crate::store::catalog::ProductRow,
-    host: &crate::model::placement::Candidate,
-) -> u32 {
+fn units(product: &crate::store::catalog::ProductRow, host: &crate::model::placement::Candidate) -> u32 {
     if !host.takes_new || host.region != product.region {
         return 0;
     }

@@ -121,8 +121,7 @@ impl App {
             (Posting::reclaim(wallet.id, pool.id, new.amount)?, &wallet)
         };
         let key = IdemKey::request(kind, op.request);
-        let header =
-            Header { reason: new.note, member: Some(member.id), ..self.header(op, team, key) };
+        let header = Header { reason: new.note, member: Some(member.id), ..self.header(op, team, key) };
         books::post(&mut tx, &header, &posting, source).await?;
         let pool = tx.account_of_team(team, AccountKind::TeamPool).await?;
         let wallet = tx.account_of_member(team, member.id).await?;

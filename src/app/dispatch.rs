@@ -119,7 +119,7 @@ impl App {
         };
         match wanted.await {
             Ok(false) => {
-                tracing::info!(instance = %stray.instance, host = %host.name, "removing a container that nothing wants");
+                tracing::info!(instance = %stray.instance, host = %host.name, "removing what nothing wants");
                 if let Err(error) = backend.remove(&stray.id, self.installation).await {
                     tracing::warn!(instance = %stray.instance, ?error, "a stray container could not be removed");
                 }
@@ -265,7 +265,13 @@ impl App {
         })
     }
 
-    async fn returned(&self, op: &Op, backend: &dyn Backend, row: InstanceRow, at: Timestamp) -> Result<bool> {
+    async fn returned(
+        &self,
+        op: &Op,
+        backend: &dyn Backend,
+        row: InstanceRow,
+        at: Timestamp,
+    ) -> Result<bool> {
         let name = container_name(row.id, row.generation);
         let Some(detail) = backend.detail(&name).await? else { return Ok(true) };
         let same = detail.phase == Phase::Running && detail.started_at == row.started_at;
@@ -344,7 +350,8 @@ impl App {
             None => None,
         };
         let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
-        let never_ran = detail.as_ref().is_none_or(|detail| detail.started_at.is_none()) && row.started_at.is_none();
+        let never_ran =
+            detail.as_ref().is_none_or(|detail| detail.started_at.is_none()) && row.started_at.is_none();
         let end = match &detail {
             Some(detail) => end_of(&row, detail, op.now()),
             None => row.proof_at.unwrap_or(op.now()),
@@ -486,7 +493,8 @@ impl App {
     async fn row_lock(&self, row: &InstanceRow) -> Result<Option<(Tx, InstanceRow)>> {
         let mut tx = self.db.begin().await?;
         tx.team_lock(row.team).await?;
-        let fresh = tx.instance_fetch(row.id).await?.ok_or_else(|| Error::internal("an instance vanished"))?;
+        let fresh =
+            tx.instance_fetch(row.id).await?.ok_or_else(|| Error::internal("an instance vanished"))?;
         let moved = fresh.generation != row.generation || fresh.state.is_final();
         Ok((!moved).then_some((tx, fresh)))
     }
@@ -545,7 +553,8 @@ impl App {
             tx.host_reach_save(host.id, Reach::Up, "", 0, Some(op.now())).await?;
             self.system_commit(op, tx).await?;
         }
-        let stale = host.facts.as_ref().is_none_or(|facts| op.now() - facts.0.probed_at > self.settings.probe_every);
+        let stale =
+            host.facts.as_ref().is_none_or(|facts| op.now() - facts.0.probed_at > self.settings.probe_every);
         if (stale || back) && self.fleet.probe_begins(host.id, op.now()) {
             // What runs there goes on without a probe; only new launches want to know.
             if let Err(error) = self.host_probe_save(op, host, backend).await {

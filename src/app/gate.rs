@@ -133,7 +133,9 @@ impl App {
         let principal = match &op.actor {
             Actor::User { user, reset_only, .. } => {
                 let row = conn.user_fetch(*user).await?.ok_or_else(session_ended)?;
-                if let Actor::User { since, .. } = &op.actor && *since < row.valid_from {
+                if let Actor::User { since, .. } = &op.actor
+                    && *since < row.valid_from
+                {
                     return Err(session_ended());
                 }
                 Principal::User { id: row.id, operator: row.operator, reset_only: *reset_only }

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct LedgerReport {
     /// Whether everything holds.
-    pub clean: bool,
+    pub ok: bool,
     /// Accounts that were checked.
     pub accounts: u64,
     /// Transactions that were checked.
@@ -63,7 +63,7 @@ impl App {
 impl From<Report> for LedgerReport {
     fn from(report: Report) -> Self {
         Self {
-            clean: report.is_clean(),
+            ok: report.is_clean(),
             accounts: report.counts.accounts,
             transactions: report.counts.transactions,
             entries: report.counts.entries,

@@ -269,7 +269,8 @@ impl App {
         let needed = hold::extension_needed(remaining, per_hour, self.settings.runway)?;
         let granted = self.hold_extend(op, tx, &hold, needed).await?;
         let remaining = remaining.plus(granted)?;
-        let billed_until = tx.segment_fetch(due.segment.id).await?.map_or(due.segment.billed_until, |s| s.billed_until);
+        let billed_until =
+            tx.segment_fetch(due.segment.id).await?.map_or(due.segment.billed_until, |s| s.billed_until);
         let Some(until) = hold::funded_until(billed_until, remaining, per_hour) else { return Ok(None) };
         if granted == needed {
             return self.drain_end(tx, instance).await;
@@ -281,7 +282,8 @@ impl App {
     async fn hold_extend(&self, op: &Op, tx: &mut Tx, hold: &Hold, needed: Credits) -> Result<Credits> {
         let accounts = tx.accounts_of_team(hold.team).await?;
         let account = accounts.iter().find(|account| account.id == hold.account);
-        let available = account.map(|account| account.balance.available()).transpose()?.unwrap_or(Credits::ZERO);
+        let available =
+            account.map(|account| account.balance.available()).transpose()?.unwrap_or(Credits::ZERO);
         let amount = needed.min(available);
         if !amount.is_positive() {
             return Ok(Credits::ZERO);

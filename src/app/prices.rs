@@ -108,7 +108,9 @@ impl App {
         let wasm = async {
             let mut read = self.db.read().await?;
             let stored = read.component_fetch(&digest.to_string()).await?;
-            stored.map(|component| Bytes::from(component.wasm)).ok_or_else(|| Error::internal(format!("component {digest} is not stored")))
+            stored
+                .map(|component| Bytes::from(component.wasm))
+                .ok_or_else(|| Error::internal(format!("component {digest} is not stored")))
         };
         self.plugins.load(digest, wasm).await
     }

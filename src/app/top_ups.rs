@@ -174,8 +174,7 @@ impl App {
         let mut tx = self.begin(op).await?;
         let asker = self.visitor(op, &mut tx).await?;
         let action = if confirms { Action::ConfirmTopUp } else { Action::RefuseTopUp };
-        let (mut tx, permit) =
-            self.permit(op, tx, &asker, action, Resource::Site, Facts::default()).await?;
+        let (mut tx, permit) = self.permit(op, tx, &asker, action, Resource::Site, Facts::default()).await?;
         let team = team_named(&mut tx, team).await?.id;
         tx.team_lock(team).await?;
         let found = tx.top_up_fetch(id).await?.filter(|top_up| top_up.team == team);

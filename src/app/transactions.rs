@@ -35,6 +35,8 @@ pub struct TransactionView {
     pub recorded_at: Timestamp,
     /// Who did it.
     pub actor: String,
+    /// How much it moved; for a hold, how much it held or gave back.
+    pub amount: Credits,
     /// Why; may be empty.
     pub reason: String,
     /// The member it concerns.
@@ -96,9 +98,18 @@ impl App {
     }
 }
 
+/// What the lines move in all, or where nothing is posted, what they hold or give back.
+fn amount_of(lines: &[Line]) -> Result<Credits> {
+    let posts = lines.iter().any(|line| line.phase == Phase::Posted);
+    let debits = lines.iter().filter(|line| line.direction == Direction::Debit);
+    let counted = debits.filter(|line| !posts || line.phase == Phase::Posted);
+    Ok(counted.map(|line| line.amount).try_fold(Credits::ZERO, Credits::plus)?)
+}
+
 impl TransactionView {
     fn of(row: Transaction, accounts: &HashMap<AccountId, &Account>) -> Result<Self> {
         let lines = row.lines.iter().map(|line| LineView::of(line, accounts)).collect::<Result<_>>()?;
+        let amount = amount_of(&row.lines)?;
         let header = row.header;
         Ok(Self {
             id: header.id,
@@ -106,6 +117,7 @@ impl TransactionView {
             occurred_at: header.occurred_at,
             recorded_at: header.recorded_at,
             actor: header.actor,
+            amount,
             reason: header.reason,
             member: header.member,
             instance: header.instance,

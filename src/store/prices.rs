@@ -142,7 +142,12 @@ impl Conn {
     }
 
     /// The plugin of the team with this name and component.
-    pub async fn plugin_by_digest(&mut self, team: TeamId, name: &str, digest: &str) -> Result<Option<Plugin>> {
+    pub async fn plugin_by_digest(
+        &mut self,
+        team: TeamId,
+        name: &str,
+        digest: &str,
+    ) -> Result<Option<Plugin>> {
         self.query(PLUGIN_BY_DIGEST).bind(team).bind(name).bind(digest).optional().await
     }
 
