@@ -76,6 +76,6 @@ async fn rush(store: Store) {
 /// Instances and GPUs that count against the member.
 async fn usage(town: &Town, member: &str) -> (u64, u64) {
     let told = town.owner.get(&format!("/teams/lab/members/{member}/permissions")).await;
-    let of = |name: &str| told["used"][name].as_u64().unwrap_or_else(|| panic!("{told}"));
+    let of = |name: &str| told["usage"][name].as_u64().unwrap_or_else(|| panic!("{told}"));
     (of("instances"), of("gpus"))
 }

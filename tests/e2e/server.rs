@@ -256,19 +256,23 @@ impl Caller {
         answer.body
     }
 
+    /// Changes what is there now.
     pub(crate) async fn patch(&self, path: &str, body: Value) -> Value {
-        let answer = self.ask(Method::PATCH, path, Some(&body)).await;
-        assert!(answer.status.is_success(), "PATCH {path} {body}: {} {}", answer.status, answer.body);
-        answer.body
+        self.change(Method::PATCH, path, body).await
     }
 
     /// Puts `body` in the place of what is there now.
     pub(crate) async fn put(&self, path: &str, body: Value) -> Value {
+        self.change(Method::PUT, path, body).await
+    }
+
+    async fn change(&self, method: Method, path: &str, body: Value) -> Value {
         let now = self.ask(Method::GET, path, None).await;
         assert_eq!(now.status, StatusCode::OK, "GET {path}: {}", now.body);
         let etag = now.etag.unwrap_or_else(|| panic!("GET {path} has no ETag"));
-        let answer = self.try_ask(Method::PUT, path, Some(&body), &[("if-match", &etag)]).await.unwrap();
-        assert!(answer.status.is_success(), "PUT {path} {body}: {} {}", answer.status, answer.body);
+        let headers = [("if-match", etag.as_str())];
+        let answer = self.try_ask(method, path, Some(&body), &headers).await.unwrap();
+        assert!(answer.status.is_success(), "{path} {body}: {} {}", answer.status, answer.body);
         answer.body
     }
 

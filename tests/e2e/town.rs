@@ -89,7 +89,7 @@ impl Town {
     /// Asks the server to check every invariant of its books.
     pub(crate) async fn assert_books_clean(&self) {
         let report = self.operator.get("/ledger/verify").await;
-        assert_eq!((&report["clean"], &report["found"]), (&json!(true), &json!(0)), "{report}");
+        assert_eq!((&report["ok"], &report["found"]), (&json!(true), &json!(0)), "{report}");
     }
 
     /// What the team has and has spent: nothing was made and nothing was lost.
