@@ -3,13 +3,13 @@
 //! Level-triggered: every pass lists what is there, compares, and takes the next step of each instance. A step can be
 //! repeated, and a crash anywhere is just another start. What the engine says of start and end is the truth for money.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::App;
 use crate::{
     docker::{AcceleratorCheck, Backend, Trouble},
     error::{Error, Result},
-    ids::{HostId, InstanceId, SegmentId},
+    ids::{HostId, InstanceId, SegmentId, TeamId},
     ledger::{
         account::AccountKind,
         interval::Segment,
@@ -81,11 +81,11 @@ impl App {
         }
         let by_name: HashMap<(InstanceId, u32), &Seen> =
             seen.iter().map(|seen| ((seen.instance, seen.generation), seen)).collect();
-        let alive: Vec<InstanceId> = rows
+        let alive: Vec<(TeamId, InstanceId)> = rows
             .iter()
             .filter(|row| row.state == State::Running && row.desired == Desired::Running)
             .filter(|row| by_name.get(&(row.id, row.generation)).is_some_and(|s| s.phase == Phase::Running))
-            .map(|row| row.id)
+            .map(|row| (row.team, row.id))
             .collect();
         self.proofs_advance(op, &alive, looked_at).await?;
         let mut busy = false;
@@ -161,13 +161,13 @@ impl App {
                 // It ended once and runs again: somebody started it behind our back.
                 self.stop(op, backend, row, seen, State::Releasing).await
             }
-            (Desired::Released, _, Some(_)) => {
+            (Desired::Released, _, _) => {
+                self.state_save(op, row.clone(), State::Releasing).await?;
                 if let Some(seen) = seen {
                     backend.remove(&seen.id, self.installation).await?;
                 }
                 self.settle(op, row).await
             }
-            (Desired::Released, _, None) => self.settle(op, row).await,
         }
     }
 
@@ -280,9 +280,9 @@ impl App {
             // It was restarted behind our back: the old run is over, and the new one is not ours to bill.
             return self.ended(op, row, &detail).await;
         }
-        let id = row.id;
+        let who = (row.team, row.id);
         self.state_save(op, row, State::Running).await?;
-        self.proofs_advance(op, &[id], at).await?;
+        self.proofs_advance(op, &[who], at).await?;
         Ok(false)
     }
 
@@ -500,15 +500,22 @@ impl App {
         Ok((!moved).then_some((tx, fresh)))
     }
 
-    async fn proofs_advance(&self, op: &Op, alive: &[InstanceId], at: Timestamp) -> Result<()> {
-        if alive.is_empty() {
-            return Ok(());
+    /// Notes that these instances ran at `at`, team by team: under the team's lock, like everything else that is
+    /// written of an instance, so that neither a deadlock nor an older copy of the row can undo it.
+    async fn proofs_advance(&self, op: &Op, alive: &[(TeamId, InstanceId)], at: Timestamp) -> Result<()> {
+        let mut teams: BTreeMap<TeamId, Vec<InstanceId>> = BTreeMap::new();
+        for (team, id) in alive {
+            teams.entry(*team).or_default().push(*id);
         }
-        let mut tx = self.db.begin().await?;
-        for id in alive {
-            tx.proof_advance(*id, at).await?;
+        for (team, ids) in teams {
+            let mut tx = self.db.begin().await?;
+            tx.team_lock(team).await?;
+            for id in ids {
+                tx.proof_advance(id, at).await?;
+            }
+            self.system_commit(op, tx).await?;
         }
-        self.system_commit(op, tx).await
+        Ok(())
     }
 
     /// Notes that a host did not answer. It is not dead for that: its instances keep everything, and are not billed

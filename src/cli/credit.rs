@@ -32,7 +32,6 @@ const BILLS: &[Column] = &[
     ("ACCOUNT", "account"),
     ("TYPE", "type"),
     ("INSTANCE", "instance"),
-    ("PRODUCT", "product"),
     ("FROM", "from"),
     ("TO", "to"),
     ("QUANTITY", "quantity"),
@@ -41,7 +40,7 @@ const BILLS: &[Column] = &[
 const PRICES: &[Column] = &[
     ("ID", "id"),
     ("NUMBER", "number"),
-    ("PLUGIN", "plugin"),
+    ("ACTIVE", "active"),
     ("DIGEST", "digest"),
     ("CONFIG", "config"),
     ("CREATED BY", "created_by"),

@@ -25,20 +25,27 @@ const CATALOG: &[Column] = &[
     ("CREDITS/H", "price_per_hour"),
     ("FREE", "available"),
 ];
+const IMAGES: &[Column] =
+    &[("IMAGE", "id"), ("NAME", "name"), ("PORTS", "ports"), ("DESCRIPTION", "description")];
 const INSTANCES: &[Column] = &[
     ("ID", "id"),
     ("NAME", "name"),
     ("STATE", "state"),
     ("REASON", "reason"),
     ("MEMBER", "member"),
-    ("PRODUCT", "product"),
-    ("IMAGE", "image"),
+    ("PRODUCT", "product_name"),
+    ("IMAGE", "image_name"),
     ("UNITS", "unit_qty"),
     ("GPUS", "gpus"),
     ("CREATED", "created_at"),
 ];
-const DRIVES: &[Column] =
-    &[("ID", "id"), ("KIND", "kind"), ("MEMBER", "member"), ("HOST", "host"), ("VOLUME", "volume")];
+const DRIVES: &[Column] = &[
+    ("ID", "id"),
+    ("MEMBER", "member"),
+    ("HOST", "host"),
+    ("MOUNTED AT", "target"),
+    ("CREATED", "created_at"),
+];
 
 /// Commands about instances.
 #[derive(Debug, Subcommand)]
@@ -139,9 +146,9 @@ pub(crate) struct Create {
     /// File with a public SSH key; may be repeated
     #[arg(long = "ssh-key", value_name = "PATH")]
     ssh_keys: Vec<PathBuf>,
-    /// Mount the team's drive at /team_data
+    /// Do not mount the team's drive at /team_data
     #[arg(long)]
-    team_drive: bool,
+    no_team_drive: bool,
     /// Mount your own drive at /datadrive
     #[arg(long)]
     personal_drive: bool,
@@ -170,10 +177,10 @@ impl InstanceCommand {
     pub(crate) async fn run(self, call: &mut Call) -> Result<Answer, Failure> {
         let team = call.team()?;
         match self {
-            Self::Catalog => Ok(Answer::List(
-                call.client.list(&["teams", team, "catalog"], &[], usize::MAX).await?,
-                CATALOG,
-            )),
+            Self::Catalog => {
+                let catalog = call.client.get(&["teams", team, "catalog"], &[]).await?;
+                Ok(Answer::Lists(catalog, &[("products", CATALOG), ("images", IMAGES)]))
+            }
             Self::Estimate { product, image, units } => {
                 let body = json!({ "product": product, "image": image, "unit_qty": units });
                 call.client.post(&["teams", team, "estimates"], body).await.map(Answer::One)
@@ -239,7 +246,7 @@ impl Create {
             "image": self.image,
             "unit_qty": self.units,
             "ssh_public_keys": keys,
-            "mount_team_drive": self.team_drive,
+            "mount_team_drive": !self.no_team_drive,
             "mount_personal_drive": self.personal_drive,
             "env": env,
             "command": (!self.command.is_empty()).then_some(self.command),
