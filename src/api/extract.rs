@@ -60,7 +60,8 @@ impl<T: DeserializeOwned> FromRequest<State> for Sent<T> {
         let actor = app.authenticate(bearer(&parts.headers)?).await?;
         let mut op = op(app, &parts, actor);
         op.idempotency = idempotency(&parts, &op.actor, &bytes)?;
-        Ok(Self { op, body: parse(&bytes)? })
+        let deepest = parts.extensions.get::<Deepest>().map_or(0, |deepest| deepest.0);
+        Ok(Self { op, body: parse(&bytes, deepest)? })
     }
 }
 
@@ -93,8 +94,35 @@ async fn whole(request: Request, app: &State) -> Result<(Parts, Bytes), Problem>
     bytes.map(|bytes| (parts, bytes)).map_err(|_| Problem(too_large()))
 }
 
+/// The deepest nesting of a body (`limits.json_depth`); the router lays it beside every request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deepest(pub(super) usize);
+
+/// Whether brackets nest deeper than that; text in quotes does not count.
+fn too_deep(bytes: &[u8], deepest: usize) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth += 1,
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > deepest {
+            return true;
+        }
+    }
+    false
+}
+
 /// Reads strict JSON; a failure points at the field.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+fn parse<T: DeserializeOwned>(bytes: &[u8], deepest: usize) -> Result<T, Error> {
+    if too_deep(bytes, deepest) {
+        let told = format!("the body nests deeper than {deepest} levels (`limits.json_depth`)");
+        return Err(Error::new(Kind::Malformed, "malformed-json", told));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let pointer = pointer_of(error.path());

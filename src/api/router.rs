@@ -18,7 +18,9 @@ use utoipa_axum::{
 };
 
 use super::{
-    api_keys, auth, books, credits, health, instances, me, members, openapi, operator, prices,
+    api_keys, auth, books, credits,
+    extract::Deepest,
+    health, instances, me, members, openapi, operator, prices,
     problem::{self, Problem},
     teams, top_ups, users,
 };
@@ -35,6 +37,8 @@ pub struct DoorSettings {
     pub body_bytes: usize,
     /// The largest uploaded plugin in bytes.
     pub plugin_bytes: usize,
+    /// The deepest nesting of a JSON body.
+    pub json_depth: usize,
     /// How long a request may take.
     pub request_timeout: Duration,
 }
@@ -106,7 +110,8 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
 
 /// The OpenAPI document, from the same list as the routes.
 pub fn document() -> utoipa::openapi::OpenApi {
-    let settings = DoorSettings { body_bytes: 0, plugin_bytes: 0, request_timeout: Duration::ZERO };
+    let settings =
+        DoorSettings { body_bytes: 0, plugin_bytes: 0, json_depth: 0, request_timeout: Duration::ZERO };
     openapi::finish(nouns(&settings).into_openapi())
 }
 
@@ -120,6 +125,7 @@ pub fn router(
     let api = routes
         .route("/openapi.json", get(openapi::serve))
         .layer(DefaultBodyLimit::max(settings.body_bytes))
+        .layer(axum::Extension(Deepest(settings.json_depth)))
         .with_state(app.clone());
     let timeout = settings.request_timeout;
     let layers = ServiceBuilder::new()

@@ -65,13 +65,14 @@ impl App {
         let whole = Resource::team(team);
         let resource = Resource::Record { team, owner: scope.whose(view, None)? };
         self.look(op, &scope.asker, Action::GetBalance, resource, Facts::default()).await?;
-        let sees_whole = self.decide(&scope.asker, Action::GetBalance, &whole, &Facts::default());
+        let principal = &scope.asker.principal;
+        let sees_whole = self.policies.may(principal, Action::GetBalance, &whole, &Facts::default());
         let accounts = read.accounts_of_team(team).await?;
         let wallets: HashMap<MemberId, &Account> =
             accounts.iter().filter_map(|account| Some((account.member?, account))).collect();
         let pool = accounts.iter().find(|account| account.kind == AccountKind::TeamPool);
         let team_balance = match pool {
-            Some(pool) if sees_whole.allowed() => {
+            Some(pool) if sees_whole => {
                 let spent = read.charges_total(team, &ChargeFilter::default()).await?;
                 Some(TeamBalance { pool: Funds::of(pool)?, spent })
             }

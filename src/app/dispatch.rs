@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::App;
 use crate::{
-    docker::Backend,
+    docker::{AcceleratorCheck, Backend, Trouble},
     error::{Error, Result},
     ids::{HostId, InstanceId, SegmentId, TeamId},
     ledger::{
@@ -202,6 +202,7 @@ impl App {
             backend.volume_ensure(&mount.volume, self.installation, &labels).await?;
         }
         let ensured = backend.ensure(&launch, self.installation, attach).await?;
+        accelerators_verify(backend, &ensured.id, &launch.accelerators).await?;
         Ok(ensured.id)
     }
 
@@ -574,6 +575,25 @@ fn end_of(row: &InstanceRow, detail: &Detail, now: Timestamp) -> Timestamp {
         (Some(finished), _) => finished.min(now),
     };
     end.max(start)
+}
+
+/// Asks inside a fresh container whether it has the accelerators it was given: a toolkit that gives none, or all, does
+/// so without an error. An image that cannot tell is believed.
+async fn accelerators_verify(
+    backend: &dyn Backend,
+    id: &str,
+    wanted: &[String],
+) -> std::result::Result<(), crate::docker::Error> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    match backend.verify_accelerators(id, wanted).await? {
+        AcceleratorCheck::Confirmed | AcceleratorCheck::Unknown(_) => Ok(()),
+        AcceleratorCheck::Differ(seen) => {
+            let said = format!("the instance sees {seen:?} and was given {wanted:?}");
+            Err(crate::docker::Error::new(Trouble::GpuDriver, said))
+        }
+    }
 }
 
 enum StartError {

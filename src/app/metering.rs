@@ -294,10 +294,12 @@ impl App {
         header.member = Some(hold.member);
         header.instance = Some(hold.instance);
         match tx.posting_apply(&header, &posting).await? {
-            Outcome::Applied => match tx.hold_extend(hold.id, amount, hold.extensions).await? {
-                true => Ok(amount),
-                false => Err(Error::internal(format!("the hold {} was extended behind the team's lock", hold.id))),
-            },
+            Outcome::Applied => {
+                if !tx.hold_extend(hold.id, amount, hold.extensions).await? {
+                    return Err(Error::internal(format!("the hold {} was extended meanwhile", hold.id)));
+                }
+                Ok(amount)
+            }
             Outcome::AlreadyApplied | Outcome::Refused(_) => Ok(Credits::ZERO),
         }
     }

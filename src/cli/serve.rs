@@ -47,6 +47,7 @@ async fn serve(config: &Config, telemetry: Handle) -> Result<Answer, Failure> {
     let door = DoorSettings {
         body_bytes: config.limits.body_bytes as usize,
         plugin_bytes: config.limits.plugin_bytes as usize,
+        json_depth: config.limits.json_depth as usize,
         request_timeout: seconds(config.limits.request_seconds),
     };
     let routes = router(app.clone(), &door, Arc::new(move || telemetry.render_metrics()));
@@ -54,7 +55,7 @@ async fn serve(config: &Config, telemetry: Handle) -> Result<Answer, Failure> {
         let url = &config.public_url;
         super::output::write(&format!(
             "Nobody runs this installation yet. Make yourself its operator, once:\n\n  \
-             muster operator claim --server {url} --token {} YOUR-LOGIN\n\n",
+             muster operator claim --server {url} {} YOUR-LOGIN\n\n",
             token.reveal()
         ))?;
     }
