@@ -21,18 +21,16 @@ const TOP_UPS: &[Column] = &[
 const TRANSACTIONS: &[Column] = &[
     ("AT", "occurred_at"),
     ("KIND", "kind"),
-    ("AMOUNT", "amount"),
     ("MEMBER", "member"),
     ("INSTANCE", "instance"),
     ("REASON", "reason"),
+    ("ACTOR", "actor"),
     ("ID", "id"),
 ];
 const BILLS: &[Column] = &[
     ("MEMBER", "member"),
-    ("ACCOUNT", "account"),
     ("TYPE", "type"),
     ("INSTANCE", "instance"),
-    ("PRODUCT", "product"),
     ("FROM", "from"),
     ("TO", "to"),
     ("QUANTITY", "quantity"),
@@ -41,7 +39,7 @@ const BILLS: &[Column] = &[
 const PRICES: &[Column] = &[
     ("ID", "id"),
     ("NUMBER", "number"),
-    ("PLUGIN", "plugin"),
+    ("ACTIVE", "active"),
     ("DIGEST", "digest"),
     ("CONFIG", "config"),
     ("CREATED BY", "created_by"),

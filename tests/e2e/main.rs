@@ -14,3 +14,4 @@ mod outage;
 mod server;
 mod story;
 mod town;
+mod typed;
