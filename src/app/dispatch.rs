@@ -3,24 +3,28 @@
 //! Level-triggered: every pass lists what is there, compares, and takes the next step of each instance. A step can be
 //! repeated, and a crash anywhere is just another start. What the engine says of start and end is the truth for money.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use futures_util::{StreamExt, stream};
 
 use super::App;
 use crate::{
-    docker::{AcceleratorCheck, Backend, Trouble},
+    docker::Backend,
     error::{Error, Result},
-    ids::{HostId, InstanceId, SegmentId, TeamId},
+    ids::{HostId, InstanceId, TeamId},
     ledger::{
         account::AccountKind,
-        interval::Segment,
         posting::{IdemKey, Posting},
     },
     model::{
-        host::{AdminState, Attach, Reach},
-        instance::{Desired, Detail, Launch, Phase, Reason, Seen, State, container_name},
+        host::{AdminState, Reach},
+        instance::{Desired, Detail, Phase, Reason, Seen, State, container_name},
     },
     op::Op,
-    store::{Json, Outcome, Tx, fleet::HostRow, instances::InstanceRow},
+    store::{Outcome, Tx, fleet::HostRow, instances::InstanceRow},
     time::{Span, Timestamp},
 };
 
@@ -30,11 +34,14 @@ const GRACE: Span = Span::from_seconds(10);
 /// How old the last note that a host answered may be before it is written again.
 const TOLD_OFTEN: Span = Span::from_seconds(15);
 
+/// Instances of one host that are moved on at once.
+const STEPS_AT_ONCE: usize = 8;
+
 /// An exit code that says nothing: the engine was away when the container ended, and made up time and code.
 const ENGINE_WAS_AWAY: i64 = 255;
 
 /// What the time of a running instance is metered as.
-const INSTANCE_TIME: &str = "instance";
+pub(super) const INSTANCE_TIME: &str = "instance";
 
 /// What a pass found to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,19 +95,15 @@ impl App {
             .map(|row| (row.team, row.id))
             .collect();
         self.proofs_advance(op, &alive, looked_at).await?;
-        let mut busy = false;
         let known: HashMap<InstanceId, u32> = rows.iter().map(|row| (row.id, row.generation)).collect();
+        let mut steps = Vec::with_capacity(rows.len());
         for row in rows {
-            let name = row.id;
             let seen = by_name.get(&(row.id, row.generation)).copied();
-            match self.step(op, &host, &*backend, row, seen, looked_at).await {
-                Ok(under_way) => busy |= under_way,
-                Err(error) => {
-                    busy = true;
-                    tracing::warn!(instance = %name, host = %host.name, ?error, "a step failed; it is tried again");
-                }
-            }
+            steps.push(self.step_or_tell(op, &host, &backend, row, seen, looked_at));
         }
+        // Side by side: a container that is slow to stop must not keep the others waiting.
+        let under_way: Vec<bool> = stream::iter(steps).buffer_unordered(STEPS_AT_ONCE).collect().await;
+        let busy = under_way.contains(&true);
         for stray in seen.iter().filter(|seen| known.get(&seen.instance) != Some(&seen.generation)) {
             self.stray_remove(&*backend, &host, stray).await;
         }
@@ -129,12 +132,29 @@ impl App {
         }
     }
 
+    /// The next step of one instance; a step that fails is told and tried again soon.
+    async fn step_or_tell(
+        &self,
+        op: &Op,
+        host: &HostRow,
+        backend: &Arc<dyn Backend>,
+        row: InstanceRow,
+        seen: Option<&Seen>,
+        looked_at: Timestamp,
+    ) -> bool {
+        let id = row.id;
+        self.step(op, host, backend, row, seen, looked_at).await.unwrap_or_else(|error| {
+            tracing::warn!(instance = %id, host = %host.name, ?error, "a step failed; it is tried again");
+            true
+        })
+    }
+
     /// The next step of one instance. Gives whether more is to come soon.
     async fn step(
         &self,
         op: &Op,
         host: &HostRow,
-        backend: &dyn Backend,
+        backend: &Arc<dyn Backend>,
         row: InstanceRow,
         seen: Option<&Seen>,
         looked_at: Timestamp,
@@ -145,21 +165,21 @@ impl App {
             }
             (Desired::Running, State::Running, Some(Phase::Running)) => Ok(false),
             (Desired::Running, State::Unreachable, Some(Phase::Running)) => {
-                self.returned(op, backend, row, looked_at).await
+                self.returned(op, &**backend, row, looked_at).await
             }
             (Desired::Running, State::Running | State::Unreachable, _) => {
-                self.ended_by_itself(op, backend, row, seen).await
+                self.ended_by_itself(op, &**backend, row, seen).await
             }
             (_, State::Released | State::Failed, _)
             | (Desired::Running, State::Stopped | State::Stopping | State::Releasing, _) => Ok(false),
             (Desired::Stopped, State::Stopped, _) => self.stopped(op, row).await,
-            (Desired::Stopped, _, _) => self.stop(op, backend, row, seen, State::Stopped).await,
+            (Desired::Stopped, _, _) => self.stop(op, &**backend, row, seen, State::Stopped).await,
             (Desired::Released, _, Some(_)) if row.ended_at.is_none() => {
-                self.stop(op, backend, row, seen, State::Releasing).await
+                self.stop(op, &**backend, row, seen, State::Releasing).await
             }
             (Desired::Released, _, Some(Phase::Running)) => {
                 // It ended once and runs again: somebody started it behind our back.
-                self.stop(op, backend, row, seen, State::Releasing).await
+                self.stop(op, &**backend, row, seen, State::Releasing).await
             }
             (Desired::Released, _, _) => {
                 self.state_save(op, row.clone(), State::Releasing).await?;
@@ -169,101 +189,6 @@ impl App {
                 self.settle(op, row).await
             }
         }
-    }
-
-    /// Brings a launch to life: network, drives, image, container.
-    async fn start(&self, op: &Op, host: &HostRow, backend: &dyn Backend, row: InstanceRow) -> Result<bool> {
-        let attach = host.facts.as_ref().map_or(Attach::None, |facts| facts.0.attach);
-        match self.start_container(op, backend, &row, attach).await {
-            Ok(id) => self.started(op, backend, row, &id).await,
-            Err(StartError::Ours(error)) => Err(error),
-            Err(StartError::Host(error)) => {
-                let Some(reason) = error.instance_reason() else { return Err(error.into()) };
-                self.fail(op, row, reason, &error.to_string()).await
-            }
-        }
-    }
-
-    async fn start_container(
-        &self,
-        op: &Op,
-        backend: &dyn Backend,
-        row: &InstanceRow,
-        attach: Attach,
-    ) -> std::result::Result<String, StartError> {
-        let launch = self.launch_of(row).await?;
-        if !backend.image_present(&row.spec.0.image).await? {
-            self.state_save(op, row.clone(), State::Pulling).await?;
-            backend.image_pull(&row.spec.0.image).await?;
-        }
-        backend.network_ensure(row.team, self.installation, self.settings.network_pool).await?;
-        for mount in &row.spec.0.mounts {
-            let labels = [("muster.team".to_owned(), row.team.to_string())];
-            backend.volume_ensure(&mount.volume, self.installation, &labels).await?;
-        }
-        let ensured = backend.ensure(&launch, self.installation, attach).await?;
-        accelerators_verify(backend, &ensured.id, &launch.accelerators).await?;
-        Ok(ensured.id)
-    }
-
-    async fn launch_of(&self, row: &InstanceRow) -> Result<Launch> {
-        let mut read = self.db.read().await?;
-        let accelerators = read.accelerators_of_instance(row.id).await?;
-        let token = self.seal.open(&row.jupyter_sealed, &row.id.to_string())?;
-        Ok(Launch {
-            instance: row.id,
-            generation: row.generation,
-            team: row.team,
-            spec: row.spec.0.clone(),
-            spec_digest: row.spec_digest.clone(),
-            accelerators: accelerators.into_iter().map(|row| row.uuid).collect(),
-            jupyter_token: String::from_utf8_lossy(&token).into_owned(),
-        })
-    }
-
-    /// The container is there: from its own start on it is metered.
-    async fn started(&self, op: &Op, backend: &dyn Backend, row: InstanceRow, id: &str) -> Result<bool> {
-        let Some(detail) = backend.detail(id).await? else { return Ok(true) };
-        let Some(started_at) = detail.started_at else { return Ok(true) };
-        let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
-        if row.started_at.is_none() {
-            row.started_at = Some(started_at);
-            row.proof_at = Some(started_at);
-            tx.segment_open(&self.segment(op, &row, started_at)?).await?;
-        }
-        row.container_id = Some(detail.id.clone());
-        row.ports = Json(detail.ports.clone());
-        row.state = State::Running;
-        let row = tx.instance_save(row).await?;
-        self.system_commit(op, tx).await?;
-        tracing::info!(instance = %row.id, container = %detail.id, "running");
-        let over = detail.phase != Phase::Running;
-        if over {
-            return self.ended(op, row, &detail).await;
-        }
-        Ok(false)
-    }
-
-    fn segment(&self, op: &Op, row: &InstanceRow, started_at: Timestamp) -> Result<Segment> {
-        Ok(Segment {
-            id: op.id::<SegmentId>(),
-            team: row.team,
-            member: row.member,
-            instance: row.id,
-            kind: INSTANCE_TIME.to_owned(),
-            number: 0,
-            quantity: row.unit_qty,
-            price_version: row.price_version,
-            unit_price: row.unit_price.to_nano()?,
-            grid: self.settings.interval,
-            start_at: started_at,
-            end_at: None,
-            proof_at: started_at,
-            billed_until: started_at,
-            next_k: 0,
-            cumulative: crate::money::NanoCredits::ZERO,
-            settled: false,
-        })
     }
 
     async fn returned(
@@ -311,7 +236,7 @@ impl App {
     }
 
     /// The main process is over: writes the end, frees the accelerators, keeps the container until it is released.
-    async fn ended(&self, op: &Op, row: InstanceRow, detail: &Detail) -> Result<bool> {
+    pub(super) async fn ended(&self, op: &Op, row: InstanceRow, detail: &Detail) -> Result<bool> {
         let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
         row.exit_code = detail.exit_code;
         if row.desired == Desired::Running {
@@ -401,7 +326,7 @@ impl App {
     }
 
     /// A launch that cannot come to life: nothing ran, so everything is given back.
-    async fn fail(&self, op: &Op, row: InstanceRow, reason: Reason, detail: &str) -> Result<bool> {
+    pub(super) async fn fail(&self, op: &Op, row: InstanceRow, reason: Reason, detail: &str) -> Result<bool> {
         let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
         row.state = State::Failed;
         row.reason = Some(reason);
@@ -480,7 +405,7 @@ impl App {
         self.accelerators_free(tx, row).await
     }
 
-    async fn state_save(&self, op: &Op, row: InstanceRow, state: State) -> Result<()> {
+    pub(super) async fn state_save(&self, op: &Op, row: InstanceRow, state: State) -> Result<()> {
         let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(()) };
         if row.state != state && row.state.may_become(state) {
             row.state = state;
@@ -491,7 +416,7 @@ impl App {
     }
 
     /// Opens a transaction with the instance as it is now; `None` if it has moved on since it was read.
-    async fn row_lock(&self, row: &InstanceRow) -> Result<Option<(Tx, InstanceRow)>> {
+    pub(super) async fn row_lock(&self, row: &InstanceRow) -> Result<Option<(Tx, InstanceRow)>> {
         let mut tx = self.db.begin().await?;
         tx.team_lock(row.team).await?;
         let fresh =
@@ -575,40 +500,4 @@ fn end_of(row: &InstanceRow, detail: &Detail, now: Timestamp) -> Timestamp {
         (Some(finished), _) => finished.min(now),
     };
     end.max(start)
-}
-
-/// Asks inside a fresh container whether it has the accelerators it was given: a toolkit that gives none, or all, does
-/// so without an error. An image that cannot tell is believed.
-async fn accelerators_verify(
-    backend: &dyn Backend,
-    id: &str,
-    wanted: &[String],
-) -> std::result::Result<(), crate::docker::Error> {
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    match backend.verify_accelerators(id, wanted).await? {
-        AcceleratorCheck::Confirmed | AcceleratorCheck::Unknown(_) => Ok(()),
-        AcceleratorCheck::Differ(seen) => {
-            let said = format!("the instance sees {seen:?} and was given {wanted:?}");
-            Err(crate::docker::Error::new(Trouble::GpuDriver, said))
-        }
-    }
-}
-
-enum StartError {
-    Ours(Error),
-    Host(crate::docker::Error),
-}
-
-impl From<Error> for StartError {
-    fn from(error: Error) -> Self {
-        Self::Ours(error)
-    }
-}
-
-impl From<crate::docker::Error> for StartError {
-    fn from(error: crate::docker::Error) -> Self {
-        Self::Host(error)
-    }
 }

@@ -36,9 +36,13 @@ pub(crate) struct Fleet {
     clock: Arc<dyn Clock>,
     connections: Mutex<HashMap<HostId, Connection>>,
     probes: Mutex<HashMap<HostId, Timestamp>>,
+    pulls: Pulls,
     bells: Mutex<HashMap<HostId, Arc<Notify>>>,
     roster: Arc<Notify>,
 }
+
+/// Images on their way to hosts; one that could not be fetched stays here until that was told.
+type Pulls = Arc<Mutex<HashMap<(HostId, String), Option<docker::Error>>>>;
 
 impl Fleet {
     /// A fleet without connections.
@@ -48,6 +52,7 @@ impl Fleet {
             clock,
             connections: Mutex::default(),
             probes: Mutex::default(),
+            pulls: Pulls::default(),
             bells: Mutex::default(),
             roster: Arc::default(),
         }
@@ -77,6 +82,40 @@ impl Fleet {
             probes.insert(host, now);
         }
         due
+    }
+
+    /// Fetches an image beside the loop of its host, which has to look after what runs meanwhile; its bell rings when
+    /// that is over. Asked again, it does nothing while the fetch is under way.
+    ///
+    /// # Errors
+    /// Why the fetch failed, once; asked again after that, it is tried again.
+    pub(crate) fn image_pull(
+        &self,
+        host: HostId,
+        backend: &Arc<dyn Backend>,
+        image: &str,
+    ) -> docker::Result<()> {
+        let key = (host, image.to_owned());
+        let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
+        match pulls.remove(&key) {
+            Some(Some(failure)) => return Err(failure),
+            Some(None) => {
+                pulls.insert(key, None);
+                return Ok(());
+            }
+            None => pulls.insert(key.clone(), None),
+        };
+        let (bell, backend, pulls) = (self.bell(host), backend.clone(), self.pulls.clone());
+        tokio::spawn(async move {
+            let failure = backend.image_pull(&key.1).await.err();
+            let mut pulls = pulls.lock().unwrap_or_else(PoisonError::into_inner);
+            pulls.remove(&key);
+            if failure.is_some() {
+                pulls.insert(key, failure);
+            }
+            bell.notify_one();
+        });
+        Ok(())
     }
 
     fn known(&self, host: &HostRow) -> Option<Arc<dyn Backend>> {

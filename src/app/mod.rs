@@ -30,6 +30,7 @@ pub mod products;
 pub mod quotas;
 pub mod secrets;
 mod setup;
+mod starting;
 pub mod teams;
 pub mod top_ups;
 pub mod transactions;

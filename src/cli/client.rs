@@ -121,9 +121,23 @@ impl Client {
         Ok(self.send(Method::POST, path, query, Body::Bytes(bytes), None).await?.value)
     }
 
-    /// Changes fields of a thing. Fields that are null are left out.
+    /// Changes fields of a thing as it is now. Fields that are null are left out.
     pub(crate) async fn patch(&self, path: &[&str], body: Value) -> Result<Value, Failure> {
-        Ok(self.send(Method::PATCH, path, &[], Body::Json(body), None).await?.value)
+        let present = self.get_versioned(path).await?;
+        Ok(self.send(Method::PATCH, path, &[], Body::Json(body), present.etag.as_deref()).await?.value)
+    }
+
+    /// Changes fields of the thing `id` of a list whose items cannot be read one by one.
+    pub(crate) async fn patch_item(&self, list: &str, id: &str, body: Value) -> Result<Value, Failure> {
+        let items = self.list(&[list], &[], usize::MAX).await?;
+        let mut items = items["items"].as_array().into_iter().flatten();
+        let present = items.find(|item| item["id"] == id || item["name"] == id);
+        let (id, etag) = match present {
+            Some(item) => (item["id"].as_str().unwrap_or(id), Some(format!("\"v{}\"", item["version"]))),
+            // The server says best that there is no such thing.
+            None => (id, Some("\"v0\"".to_owned())),
+        };
+        Ok(self.send(Method::PATCH, &[list, id], &[], Body::Json(body), etag.as_deref()).await?.value)
     }
 
     /// Puts a thing in the place of the version `etag`.

@@ -21,15 +21,14 @@ const TOP_UPS: &[Column] = &[
 const TRANSACTIONS: &[Column] = &[
     ("AT", "occurred_at"),
     ("KIND", "kind"),
-    ("AMOUNT", "amount"),
     ("MEMBER", "member"),
     ("INSTANCE", "instance"),
     ("REASON", "reason"),
+    ("ACTOR", "actor"),
     ("ID", "id"),
 ];
 const BILLS: &[Column] = &[
     ("MEMBER", "member"),
-    ("ACCOUNT", "account"),
     ("TYPE", "type"),
     ("INSTANCE", "instance"),
     ("FROM", "from"),

@@ -23,9 +23,9 @@ const CATALOG: &[Column] = &[
     ("CPU MILLIS", "cpu_millis"),
     ("MEMORY BYTES", "memory_bytes"),
     ("CREDITS/H", "price_per_hour"),
-    ("FREE", "available"),
+    ("FREE", "units_available"),
 ];
-const IMAGES: &[Column] =
+const CATALOG_IMAGES: &[Column] =
     &[("IMAGE", "id"), ("NAME", "name"), ("PORTS", "ports"), ("DESCRIPTION", "description")];
 const INSTANCES: &[Column] = &[
     ("ID", "id"),
@@ -39,19 +39,18 @@ const INSTANCES: &[Column] = &[
     ("GPUS", "gpus"),
     ("CREATED", "created_at"),
 ];
-const DRIVES: &[Column] = &[
-    ("ID", "id"),
-    ("MEMBER", "member"),
-    ("HOST", "host"),
-    ("MOUNTED AT", "target"),
-    ("CREATED", "created_at"),
-];
+const DRIVES: &[Column] =
+    &[("ID", "id"), ("MEMBER", "member"), ("HOST", "host"), ("TARGET", "target"), ("CREATED", "created_at")];
 
 /// Commands about instances.
 #[derive(Debug, Subcommand)]
 pub(crate) enum InstanceCommand {
     /// List what you can have
-    Catalog,
+    Catalog {
+        /// List the images instead of the products
+        #[arg(long)]
+        images: bool,
+    },
     /// Tell what an instance would cost
     Estimate {
         /// Product, by id or name
@@ -177,9 +176,10 @@ impl InstanceCommand {
     pub(crate) async fn run(self, call: &mut Call) -> Result<Answer, Failure> {
         let team = call.team()?;
         match self {
-            Self::Catalog => {
-                let catalog = call.client.get(&["teams", team, "catalog"], &[]).await?;
-                Ok(Answer::Lists(catalog, &[("products", CATALOG), ("images", IMAGES)]))
+            Self::Catalog { images } => {
+                let (noun, columns) = if images { ("images", CATALOG_IMAGES) } else { ("products", CATALOG) };
+                let mut catalog = call.client.get(&["teams", team, "catalog"], &[]).await?;
+                Ok(Answer::List(json!({ "items": catalog[noun].take(), "next_cursor": null }), columns))
             }
             Self::Estimate { product, image, units } => {
                 let body = json!({ "product": product, "image": image, "unit_qty": units });
@@ -213,7 +213,7 @@ impl InstanceVerb {
                 return client.get(&path, &[("tail", Some(tail.to_string()))]).await.map(logs);
             }
             Self::Drives => {
-                let found = client.list(&["teams", team, "drives"], &[], usize::MAX).await?;
+                let found = client.get(&["teams", team, "drives"], &[]).await?;
                 return Ok(Answer::List(found, DRIVES));
             }
             Self::Access { instance } => (instance, "access"),

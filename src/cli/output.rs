@@ -28,8 +28,6 @@ pub(crate) enum Answer {
     One(Value),
     /// A list and its columns.
     List(Value, &'static [Column]),
-    /// One thing with several lists in it: the field of each, and its columns.
-    Lists(Value, &'static [(&'static str, &'static [Column])]),
     /// Text as it is: logs, settings.
     Text(String),
     /// An answer that says that something is wrong, for the exit code.
@@ -45,15 +43,9 @@ impl Answer {
             (Self::Done(_), Form::Json) => "{}\n".to_owned(),
             (Self::Text(text), Form::Table) => text.clone(),
             (Self::Text(text), Form::Json) => pretty(&serde_json::json!({ "text": text })),
-            (Self::One(value) | Self::List(value, _) | Self::Lists(value, _), Form::Json) => pretty(value),
+            (Self::One(value) | Self::List(value, _), Form::Json) => pretty(value),
             (Self::One(value), Form::Table) => fields(value),
             (Self::List(value, columns), Form::Table) => list(value, columns),
-            (Self::Lists(value, parts), Form::Table) => {
-                let part = |(field, columns): &(&str, &'static [Column])| {
-                    list(&serde_json::json!({ "items": value[*field] }), columns)
-                };
-                parts.iter().map(part).collect::<Vec<_>>().join("\n")
-            }
         };
         write(&text)
     }

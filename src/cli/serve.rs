@@ -1,12 +1,6 @@
 //! `muster serve`: builds the graph of rooms, services and doors. Nobody else does.
 
-use std::{
-    io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::Write, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
@@ -145,11 +139,12 @@ fn seal_open(path: &Path, chance: &dyn Chance) -> crate::error::Result<Seal> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             chance.fill(&mut *key);
-            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            let mut file = file.map_err(Error::internal)?;
-            writeln!(file, "{}", hex::encode(*key))
-                .and_then(|()| file.sync_all())
-                .map_err(Error::internal)?;
+            // Born with mode 0600, and whole or not there at all: half a key would lock the installation for good.
+            let folder = path.parent().unwrap_or(Path::new("."));
+            let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::internal)?;
+            writeln!(file, "{}", hex::encode(*key)).map_err(Error::internal)?;
+            file.as_file().sync_all().map_err(Error::internal)?;
+            file.persist_noclobber(path).map_err(|error| Error::internal(error.error))?;
         }
         Err(error) => return Err(Error::internal(format!("{}: {error}", path.display()))),
     }

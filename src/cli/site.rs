@@ -19,7 +19,6 @@ const HOSTS: &[Column] = &[
     ("ENDPOINT", "endpoint"),
     ("ADMIN STATE", "admin_state"),
     ("REACH", "reach"),
-    ("GPUS", "accelerators"),
     ("LAST OK", "last_ok_at"),
 ];
 const ACCELERATORS: &[Column] = &[
@@ -189,7 +188,7 @@ pub(crate) enum ProductCommand {
     Ls,
     /// Change a product; what runs keeps its price
     Set {
-        /// Product, by id
+        /// Product, by id or name
         product: String,
         /// List price of one unit for one hour, in credits
         #[arg(long, value_name = "CREDITS")]
@@ -223,7 +222,7 @@ pub(crate) enum ImageCommand {
     Ls,
     /// Change an image
     Set {
-        /// Image, by id
+        /// Image, by id or name
         image: String,
         /// What is in it
         #[arg(long)]
@@ -332,7 +331,7 @@ impl ProductCommand {
             Self::Ls => Ok(Answer::List(client.list(&["products"], &[], usize::MAX).await?, PRODUCTS)),
             Self::Set { product, price_per_hour, published } => {
                 let body = json!({ "price_per_hour": price_per_hour, "published": published });
-                client.patch(&["products", &product], body).await.map(Answer::One)
+                client.patch_item("products", &product, body).await.map(Answer::One)
             }
         }
     }
@@ -355,7 +354,7 @@ impl ImageCommand {
             Self::Ls => Ok(Answer::List(client.list(&["images"], &[], usize::MAX).await?, IMAGES)),
             Self::Set { image, description, published } => {
                 let body = json!({ "description": description, "published": published });
-                client.patch(&["images", &image], body).await.map(Answer::One)
+                client.patch_item("images", &image, body).await.map(Answer::One)
             }
         }
     }

@@ -19,3 +19,4 @@ mod outage;
 mod server;
 mod story;
 mod town;
+mod typed;

@@ -90,8 +90,8 @@ impl Server {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let line = lines.recv_timeout(left).unwrap_or_else(|_| panic!("no start:\n{}", self.log()));
-            if let Some((_, rest)) = line.split_once("--token ") {
-                self.claim = rest.split(' ').next().map(str::to_owned);
+            if let Some(token) = line.split(' ').find(|word| word.starts_with("muo_")) {
+                self.claim = Some(token.to_owned());
             }
             if line.starts_with("muster listens on") {
                 return;

@@ -181,9 +181,11 @@ async fn old_tokens_end(town: &Town, ann: &Member) {
     town.owner.patch(&path, json!({"role": "admin"})).await;
     ann.caller.get_not("/teams/lab/catalog", 401).await;
     let admin = town.login("ann").await;
-    admin.list("/teams/lab/members").await;
+    assert_eq!(admin.list("/teams/lab/members").await.len(), 3, "ann, bob and the owner");
     town.owner.patch(&path, json!({"role": "member"})).await;
     let ended = admin.get_not("/teams/lab/members", 401).await;
     assert_eq!(ended["code"], "session-ended");
-    town.login("ann").await.get_not("/teams/lab/members", 403).await;
+    let member = town.login("ann").await;
+    assert_eq!(member.list("/teams/lab/members").await.len(), 1, "a member sees nobody else");
+    member.get_not("/teams/lab/audit", 403).await;
 }

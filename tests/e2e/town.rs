@@ -1,6 +1,7 @@
 //! A site with everything that a launch needs: an operator, a host, an image, products, a team with money.
 
 use std::{
+    collections::BTreeSet,
     future::Future,
     time::{Duration, Instant},
 };
@@ -164,6 +165,16 @@ impl Town {
     pub(crate) fn containers(&self) -> Vec<String> {
         let words = ["ps", "-aq", "--no-trunc", "--filter", "label=muster.instance"];
         self.stand.hosts[0].docker(&words).lines().map(str::to_owned).collect()
+    }
+
+    /// No instance has two containers.
+    pub(crate) fn assert_no_twins(&self) {
+        let words =
+            ["ps", "-a", "--filter", "label=muster.instance", "--format", "{{.Label \"muster.instance\"}}"];
+        let told = self.stand.hosts[0].docker(&words);
+        let owners: Vec<&str> = told.lines().collect();
+        let different: BTreeSet<&str> = owners.iter().copied().collect();
+        assert_eq!(owners.len(), different.len(), "{owners:?}");
     }
 }
 

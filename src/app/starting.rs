@@ -1,0 +1,167 @@
+//! Starting: from a committed launch to a metered run. Network, drives, image, container, and the proof that it has
+//! the accelerators it was given. Every part may be there already: a pass may have died half way.
+
+use std::sync::Arc;
+
+use super::{App, dispatch::INSTANCE_TIME};
+use crate::{
+    docker::{AcceleratorCheck, Backend, Trouble},
+    error::{Error, Result},
+    ids::SegmentId,
+    ledger::interval::Segment,
+    model::{
+        host::Attach,
+        instance::{Launch, Phase, State},
+    },
+    op::Op,
+    store::{Json, fleet::HostRow, instances::InstanceRow},
+    time::Timestamp,
+};
+
+impl App {
+    /// Brings a launch to life: network, drives, image, container.
+    pub(super) async fn start(
+        &self,
+        op: &Op,
+        host: &HostRow,
+        backend: &Arc<dyn Backend>,
+        row: InstanceRow,
+    ) -> Result<bool> {
+        match self.start_container(op, host, backend, &row).await {
+            Ok(Some(id)) => self.started(op, &**backend, row, &id).await,
+            // Its image is on its way.
+            Ok(None) => Ok(true),
+            Err(StartError::Ours(error)) => Err(error),
+            Err(StartError::Host(error)) => {
+                let Some(reason) = error.instance_reason() else { return Err(error.into()) };
+                self.fail(op, row, reason, &error.to_string()).await
+            }
+        }
+    }
+
+    async fn start_container(
+        &self,
+        op: &Op,
+        host: &HostRow,
+        backend: &Arc<dyn Backend>,
+        row: &InstanceRow,
+    ) -> std::result::Result<Option<String>, StartError> {
+        let launch = self.launch_of(row).await?;
+        if !backend.image_present(&row.spec.0.image).await? {
+            self.state_save(op, row.clone(), State::Pulling).await?;
+            self.fleet.image_pull(host.id, backend, &row.spec.0.image)?;
+            return Ok(None);
+        }
+        backend.network_ensure(row.team, self.installation, self.settings.network_pool).await?;
+        for mount in &row.spec.0.mounts {
+            let labels = [("muster.team".to_owned(), row.team.to_string())];
+            backend.volume_ensure(&mount.volume, self.installation, &labels).await?;
+        }
+        let attach = host.facts.as_ref().map_or(Attach::None, |facts| facts.0.attach);
+        let ensured = backend.ensure(&launch, self.installation, attach).await?;
+        accelerators_verify(&**backend, &ensured.id, &launch.accelerators).await?;
+        Ok(Some(ensured.id))
+    }
+
+    async fn launch_of(&self, row: &InstanceRow) -> Result<Launch> {
+        let mut read = self.db.read().await?;
+        let accelerators = read.accelerators_of_instance(row.id).await?;
+        let token = self.seal.open(&row.jupyter_sealed, &row.id.to_string())?;
+        Ok(Launch {
+            instance: row.id,
+            generation: row.generation,
+            team: row.team,
+            spec: row.spec.0.clone(),
+            spec_digest: row.spec_digest.clone(),
+            accelerators: accelerators.into_iter().map(|row| row.uuid).collect(),
+            jupyter_token: String::from_utf8_lossy(&token).into_owned(),
+        })
+    }
+
+    /// The container is there: from its own start on it is metered.
+    async fn started(&self, op: &Op, backend: &dyn Backend, row: InstanceRow, id: &str) -> Result<bool> {
+        let Some(detail) = backend.detail(id).await? else { return Ok(true) };
+        let Some(started_at) = detail.started_at else { return Ok(true) };
+        let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
+        if row.started_at.is_none() {
+            row.started_at = Some(started_at);
+            row.proof_at = Some(started_at);
+            tx.segment_open(&self.segment(op, &row, started_at)?).await?;
+        }
+        row.container_id = Some(detail.id.clone());
+        row.ports = Json(detail.ports.clone());
+        row.state = State::Running;
+        let row = tx.instance_save(row).await?;
+        self.system_commit(op, tx).await?;
+        tracing::info!(instance = %row.id, container = %detail.id, "running");
+        let over = detail.phase != Phase::Running;
+        if over {
+            return self.ended(op, row, &detail).await;
+        }
+        Ok(false)
+    }
+
+    /// The segment that a run is metered by.
+    pub(super) fn segment(&self, op: &Op, row: &InstanceRow, started_at: Timestamp) -> Result<Segment> {
+        Ok(Segment {
+            id: op.id::<SegmentId>(),
+            team: row.team,
+            member: row.member,
+            instance: row.id,
+            kind: INSTANCE_TIME.to_owned(),
+            number: 0,
+            quantity: row.unit_qty,
+            price_version: row.price_version,
+            unit_price: row.unit_price.to_nano()?,
+            grid: self.settings.interval,
+            start_at: started_at,
+            end_at: None,
+            proof_at: started_at,
+            billed_until: started_at,
+            next_k: 0,
+            cumulative: crate::money::NanoCredits::ZERO,
+            settled: false,
+        })
+    }
+}
+
+/// Asks inside a fresh container whether it has the accelerators it was given: a toolkit that gives none, or all, does
+/// so without an error. An image that cannot tell is believed.
+async fn accelerators_verify(
+    backend: &dyn Backend,
+    id: &str,
+    wanted: &[String],
+) -> std::result::Result<(), crate::docker::Error> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    match backend.verify_accelerators(id, wanted).await {
+        Ok(AcceleratorCheck::Confirmed | AcceleratorCheck::Unknown(_)) => Ok(()),
+        // What ended at once cannot be asked, and is no fault of the host.
+        Err(error) => match backend.detail(id).await? {
+            Some(detail) if detail.phase != Phase::Running => Ok(()),
+            _ => Err(error),
+        },
+        Ok(AcceleratorCheck::Differ(seen)) => {
+            let said = format!("the instance sees {seen:?} and was given {wanted:?}");
+            Err(crate::docker::Error::new(Trouble::GpuDriver, said))
+        }
+    }
+}
+
+enum StartError {
+    Ours(Error),
+    Host(crate::docker::Error),
+}
+
+impl From<Error> for StartError {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}
+
+impl From<crate::docker::Error> for StartError {
+    fn from(error: crate::docker::Error) -> Self {
+        Self::Host(error)
+    }
+}
