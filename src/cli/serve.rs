@@ -1,12 +1,6 @@
 //! `muster serve`: builds the graph of rooms, services and doors. Nobody else does.
 
-use std::{
-    io::Write,
-    os::unix::fs::DirBuilderExt,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::Write, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    server::{Pace, Store, nothing},
+    server::{Pace, Store},
     support::Plan,
     town::{Road, Town, micros, order, until},
 };
@@ -51,12 +51,17 @@ async fn rush(store: Store) {
     assert_eq!(usage(&town, &ann.id).await, (5, 5));
     let money = town.assert_money_adds_up().await;
     assert!(money.held >= 5 * HOLD - 5 * HOLD / 10 && money.held + money.spent <= 840_000, "{money:?}");
-    let held: Vec<Value> =
-        town.operator.list("/accelerators").await.into_iter().filter(|gpu| !gpu["instance"].is_null()).collect();
+    let held: Vec<Value> = town
+        .operator
+        .list("/accelerators")
+        .await
+        .into_iter()
+        .filter(|gpu| !gpu["instance"].is_null())
+        .collect();
     assert_eq!(held.len(), 5, "{held:?}");
 
     for one in &made {
-        ann.caller.post(&format!("/teams/lab/instances/{}/release", one["id"].as_str().unwrap()), nothing()).await;
+        ann.release(one["id"].as_str().unwrap()).await;
     }
     for one in &made {
         let id = one["id"].as_str().unwrap();

@@ -29,8 +29,10 @@ pub(crate) fn inspect(host: &StandHost, instance: &str) -> Value {
 pub(crate) fn assert_as_ordered(host: &StandHost, instance: &Value, gpu: &str) {
     let told = inspect(host, instance["id"].as_str().unwrap());
     let (config, limits) = (&told["Config"], &told["HostConfig"]);
-    let visible: Vec<&str> =
-        words(&config["Env"]).into_iter().filter(|line| line.starts_with("NVIDIA_VISIBLE_DEVICES=")).collect();
+    let visible: Vec<&str> = words(&config["Env"])
+        .into_iter()
+        .filter(|line| line.starts_with("NVIDIA_VISIBLE_DEVICES="))
+        .collect();
     assert_eq!(visible, [format!("NVIDIA_VISIBLE_DEVICES={gpu}")]);
     assert_eq!(config["Labels"]["muster.instance"], instance["id"]);
     assert_eq!(config["Labels"]["muster.team"], instance["team"]);

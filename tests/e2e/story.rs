@@ -67,7 +67,7 @@ async fn live(store: Store, road: Road) {
     assert!(money.held > 0 && money.spent > 0, "{money:?}");
 
     let end = engine::end_watch(&town.stand, &id);
-    ann.caller.post(&format!("/teams/lab/instances/{id}/release"), nothing()).await;
+    ann.release(&id).await;
     let released = town.wait_for(&id, "released").await;
     let ended = end.join().expect("the end was seen");
     assert_eq!(instant(&released["ended_at"]), ended, "the engine's end, not ours: {released}");
@@ -85,7 +85,8 @@ async fn launch(caller: &Caller, public_key: &str) -> String {
     new["ssh_public_keys"] = json!([public_key]);
     let once = [("idempotency-key", "launch-1")];
     let post = async || {
-        let made = caller.try_ask(reqwest::Method::POST, "/teams/lab/instances", Some(&new), &once).await.unwrap();
+        let made =
+            caller.try_ask(reqwest::Method::POST, "/teams/lab/instances", Some(&new), &once).await.unwrap();
         assert_eq!(made.status.as_u16(), 201, "{}", made.body);
         text(&made.body["id"])
     };
@@ -115,7 +116,10 @@ async fn refusals_before(town: &Town, ann: &Member) {
     let poor = launch("gold", "gpu-mini").await;
     let funds = assert_denied(&poor, "plat/funds", "whoever tops up or assigns credits in the team");
     let limit = &funds["limit"];
-    assert_eq!((&limit["name"], micros(&limit["max"]), micros(&limit["requested"])), (&json!("credits"), TEN, 1_200_000_000));
+    assert_eq!(
+        (&limit["name"], micros(&limit["max"]), micros(&limit["requested"])),
+        (&json!("credits"), TEN, 1_200_000_000)
+    );
 
     let top_up = json!({"amount": "5"});
     let refused = ann.caller.post_not("/teams/lab/top-ups", top_up, 403).await;

@@ -20,7 +20,7 @@ pub(crate) const TOP_UP: i64 = 1_000_000_000;
 /// Nano-credits that a microsecond of one unit costs: 7.2 credits an hour are two, exactly.
 pub(crate) const NANO_PER_MICRO: i64 = 2;
 /// The longest that anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const FIRST: &str = "a first password";
 const SECOND: &str = "a password of one's own";
 
@@ -36,6 +36,18 @@ pub(crate) struct Town {
 pub(crate) struct Member {
     pub(crate) id: String,
     pub(crate) caller: Caller,
+}
+
+impl Member {
+    /// Launches a small instance and gives its id.
+    pub(crate) async fn launch(&self, name: &str) -> String {
+        text(&self.caller.post("/teams/lab/instances", order(name)).await["id"])
+    }
+
+    /// Gives an instance up.
+    pub(crate) async fn release(&self, id: &str) {
+        self.caller.post(&format!("/teams/lab/instances/{id}/release"), nothing()).await;
+    }
 }
 
 /// How the site reaches its host.
@@ -56,7 +68,8 @@ impl Town {
         let owner = new_user(&server.caller(), &operator, "olga").await;
         let team = json!({"slug": TEAM, "name": "The lab", "preset": "glows"});
         owner.post("/teams", team).await;
-        let asked = owner.post("/teams/lab/top-ups", json!({"amount": credits(TOP_UP), "note": "invoice 7"})).await;
+        let asked =
+            owner.post("/teams/lab/top-ups", json!({"amount": credits(TOP_UP), "note": "invoice 7"})).await;
         let confirm = format!("/teams/lab/top-ups/{}/confirm", text(&asked["id"]));
         operator.post(&confirm, nothing()).await;
         Town { server, stand, operator, owner }
@@ -126,6 +139,15 @@ impl Town {
         .await
     }
 
+    /// Waits until the host is known to be `reach`.
+    pub(crate) async fn wait_for_host(&self, reach: &str) {
+        until(&format!("the host is {reach}"), async || {
+            let hosts = self.operator.list("/hosts").await;
+            if hosts[0]["reach"] == reach { Ok(()) } else { Err(hosts[0].to_string()) }
+        })
+        .await;
+    }
+
     /// All charges of an instance.
     pub(crate) async fn charges(&self, id: &str) -> Vec<Value> {
         let mut all = self.owner.list("/teams/lab/bills?view=admin").await;
@@ -168,7 +190,8 @@ impl Town {
 
     /// No instance has two containers.
     pub(crate) fn assert_no_twins(&self) {
-        let words = ["ps", "-a", "--filter", "label=muster.instance", "--format", "{{.Label \"muster.instance\"}}"];
+        let words =
+            ["ps", "-a", "--filter", "label=muster.instance", "--format", "{{.Label \"muster.instance\"}}"];
         let told = self.stand.hosts[0].docker(&words);
         let owners: Vec<&str> = told.lines().collect();
         let different: BTreeSet<&str> = owners.iter().copied().collect();
