@@ -126,6 +126,11 @@ impl App {
         Op::new(actor, self.clock.clone(), self.chance.clone())
     }
 
+    /// A digest that only this installation can compute; see [`secrets::Seal::fingerprint`].
+    pub fn fingerprint(&self, text: &[u8]) -> String {
+        self.seal.fingerprint(text)
+    }
+
     /// The clock, for what outlives one operation.
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock

@@ -123,12 +123,23 @@ pub fn token_hash(token: &str) -> Vec<u8> {
 
 /// Seals documents at rest with XChaCha20-Poly1305 under the installation's key.
 #[derive(Clone)]
-pub struct Seal(XChaCha20Poly1305);
+pub struct Seal {
+    cipher: XChaCha20Poly1305,
+    /// The key of fingerprints, derived from the same secret.
+    mark: Zeroizing<[u8; 32]>,
+}
 
 impl Seal {
     /// The seal of a 256-bit key.
     pub fn new(key: &[u8; 32]) -> Self {
-        Self(XChaCha20Poly1305::new(key.into()))
+        let mark = Sha256::new().chain_update(b"muster/fingerprint").chain_update(key).finalize();
+        Self { cipher: XChaCha20Poly1305::new(key.into()), mark: Zeroizing::new(mark.into()) }
+    }
+
+    /// What tells two texts apart and gives neither away: a digest that only this installation can compute.
+    pub fn fingerprint(&self, text: &[u8]) -> String {
+        let inner = Sha256::digest(text);
+        hex::encode(Sha256::new().chain_update(*self.mark).chain_update(inner).finalize())
     }
 
     /// Seals `plain` for the place named `bound_to`: opened anywhere else it is refused.
@@ -137,7 +148,7 @@ impl Seal {
         chance.fill(&mut nonce);
         let payload = Payload { msg: plain, aad: bound_to.as_bytes() };
         let nonce = XNonce::from(nonce);
-        let sealed = self.0.encrypt(&nonce, payload).map_err(|_| Error::internal("sealing failed"))?;
+        let sealed = self.cipher.encrypt(&nonce, payload).map_err(|_| Error::internal("sealing failed"))?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
@@ -149,7 +160,7 @@ impl Seal {
         };
         let (nonce, body) = sealed.split_first_chunk::<24>().ok_or_else(torn)?;
         let payload = Payload { msg: body, aad: bound_to.as_bytes() };
-        let plain = self.0.decrypt(&XNonce::from(*nonce), payload).map_err(|_| torn())?;
+        let plain = self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| torn())?;
         Ok(Zeroizing::new(plain))
     }
 }

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    server::{Pace, Store, nothing},
+    server::{Pace, Store},
     support::Plan,
     town::{Road, Town, micros, order, until},
 };
@@ -61,9 +61,7 @@ async fn rush(store: Store) {
     assert_eq!(held.len(), 5, "{held:?}");
 
     for one in &made {
-        ann.caller
-            .post(&format!("/teams/lab/instances/{}/release", one["id"].as_str().unwrap()), nothing())
-            .await;
+        ann.release(one["id"].as_str().unwrap()).await;
     }
     for one in &made {
         let id = one["id"].as_str().unwrap();

@@ -11,6 +11,7 @@
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[path = "../support/docker.rs"]
+#[expect(dead_code, reason = "the docker tests use the rest")]
 mod support;
 
 mod crowd;

@@ -112,15 +112,12 @@ impl Server {
         let asked = Command::new("kill").arg(child.id().to_string()).status().unwrap();
         assert!(asked.success());
         let until = Instant::now() + Duration::from_secs(30);
-        while Instant::now() < until {
-            if let Some(status) = child.try_wait().unwrap() {
-                assert!(status.success(), "{status}:\n{}", self.log());
-                return;
-            }
+        while child.try_wait().unwrap().is_none() && Instant::now() < until {
             thread::sleep(Duration::from_millis(20));
         }
-        child.kill().unwrap();
-        panic!("it did not end within half a minute:\n{}", self.log());
+        let _ = child.kill();
+        let status = child.wait().unwrap();
+        assert!(status.success(), "{status} after at most half a minute:\n{}", self.log());
     }
 
     /// Somebody who is not signed in.

@@ -67,7 +67,7 @@ async fn live(store: Store, road: Road) {
     assert!(money.held > 0 && money.spent > 0, "{money:?}");
 
     let end = engine::end_watch(&town.stand, &id);
-    ann.caller.post(&format!("/teams/lab/instances/{id}/release"), nothing()).await;
+    ann.release(&id).await;
     let released = town.wait_for(&id, "released").await;
     let ended = end.join().expect("the end was seen");
     assert_eq!(instant(&released["ended_at"]), ended, "the engine's end, not ours: {released}");

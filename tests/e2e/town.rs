@@ -20,7 +20,7 @@ pub(crate) const TOP_UP: i64 = 1_000_000_000;
 /// Nano-credits that a microsecond of one unit costs: 7.2 credits an hour are two, exactly.
 pub(crate) const NANO_PER_MICRO: i64 = 2;
 /// The longest that anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const FIRST: &str = "a first password";
 const SECOND: &str = "a password of one's own";
 
@@ -36,6 +36,18 @@ pub(crate) struct Town {
 pub(crate) struct Member {
     pub(crate) id: String,
     pub(crate) caller: Caller,
+}
+
+impl Member {
+    /// Launches a small instance and gives its id.
+    pub(crate) async fn launch(&self, name: &str) -> String {
+        text(&self.caller.post("/teams/lab/instances", order(name)).await["id"])
+    }
+
+    /// Gives an instance up.
+    pub(crate) async fn release(&self, id: &str) {
+        self.caller.post(&format!("/teams/lab/instances/{id}/release"), nothing()).await;
+    }
 }
 
 /// How the site reaches its host.
@@ -125,6 +137,15 @@ impl Town {
             if seen["state"] == state { Ok(seen) } else { Err(seen.to_string()) }
         })
         .await
+    }
+
+    /// Waits until the host is known to be `reach`.
+    pub(crate) async fn wait_for_host(&self, reach: &str) {
+        until(&format!("the host is {reach}"), async || {
+            let hosts = self.operator.list("/hosts").await;
+            if hosts[0]["reach"] == reach { Ok(()) } else { Err(hosts[0].to_string()) }
+        })
+        .await;
     }
 
     /// All charges of an instance.

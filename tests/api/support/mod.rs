@@ -54,7 +54,6 @@ impl Database {
 /// A running server.
 pub(crate) struct TestApp {
     pub(crate) url: String,
-    pub(crate) app: Arc<App>,
     pub(crate) clock: Arc<ManualClock>,
     /// The one-time token of the first start.
     pub(crate) claim: String,
@@ -126,12 +125,12 @@ impl TestApp {
             json_depth: 32,
             request_timeout: Duration::from_secs(30),
         };
-        let routes = router(app.clone(), &door, Arc::new(String::new));
+        let routes = router(app, &door, Arc::new(String::new));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         let claim = claim.unwrap().reveal().to_owned();
-        Self { url, app, clock, claim, db, operator: Mutex::default(), _folder: folder }
+        Self { url, clock, claim, db, operator: Mutex::default(), _folder: folder }
     }
 
     /// Somebody without a token.
