@@ -19,6 +19,7 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some("Policy, money and dispatch for GPU teams, on your own machines."))
         .build();
+    document.servers = Some(vec![utoipa::openapi::Server::new("/api/v1")]);
     let components = document.components.get_or_insert_with(Components::new);
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     components.add_security_scheme("bearer", bearer);

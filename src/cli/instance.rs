@@ -145,9 +145,9 @@ pub(crate) struct Create {
     /// File with a public SSH key; may be repeated
     #[arg(long = "ssh-key", value_name = "PATH")]
     ssh_keys: Vec<PathBuf>,
-    /// Mount the team's drive at /team_data
+    /// Do not mount the team's drive at /team_data
     #[arg(long)]
-    team_drive: bool,
+    no_team_drive: bool,
     /// Mount your own drive at /datadrive
     #[arg(long)]
     personal_drive: bool,
@@ -246,7 +246,7 @@ impl Create {
             "image": self.image,
             "unit_qty": self.units,
             "ssh_public_keys": keys,
-            "mount_team_drive": self.team_drive,
+            "mount_team_drive": !self.no_team_drive,
             "mount_personal_drive": self.personal_drive,
             "env": env,
             "command": (!self.command.is_empty()).then_some(self.command),

@@ -5,7 +5,6 @@
 
 use super::{Conn, Error, Result, Tx, query::record};
 use crate::{
-    error::Error as Told,
     ids::{InstallationId, MemberId, TeamId, UserId},
     model::{
         quota::Limits,
@@ -286,7 +285,7 @@ impl Tx {
             .bind(row.id)
             .bind(row.created_at)
             .bind(&row.operator_claim_hash)
-            .or_conflict(|| Told::conflict("installed", "this database was prepared before"))
+            .or_conflict(|| crate::error::Error::conflict("installed", "this database was prepared before"))
             .execute()
             .await?;
         Ok(())
@@ -312,7 +311,9 @@ impl Tx {
             .bind(row.must_reset)
             .bind(row.valid_from)
             .bind(row.created_at)
-            .or_conflict(|| Told::conflict("login-taken", "a user with this login exists; choose another"))
+            .or_conflict(|| {
+                crate::error::Error::conflict("login-taken", "a user with this login exists; choose another")
+            })
             .execute()
             .await?;
         Ok(())
@@ -343,7 +344,9 @@ impl Tx {
             .bind(&row.limits)
             .bind(row.version)
             .bind(row.created_at)
-            .or_conflict(|| Told::conflict("slug-taken", "a team with this slug exists; choose another"))
+            .or_conflict(|| {
+                crate::error::Error::conflict("slug-taken", "a team with this slug exists; choose another")
+            })
             .execute()
             .await?;
         Ok(())
@@ -391,7 +394,7 @@ impl Tx {
             .bind(row.created_at)
             .or_conflict(|| {
                 let told = "the team has, or had, a member with this account name; choose another";
-                Told::conflict("account-taken", told)
+                crate::error::Error::conflict("account-taken", told)
             })
             .execute()
             .await?;
@@ -403,7 +406,8 @@ impl Tx {
     pub async fn member_update(&mut self, row: &MemberRow) -> Result<bool> {
         let query = self.query(MEMBER_UPDATE).bind(row.id).bind(row.version).bind(row.role).bind(row.state);
         let query = query.bind(&row.alias).bind(&row.note).bind(row.valid_from);
-        let query = query.or_conflict(|| Told::conflict("owner-exists", "a team has one owner"));
+        let query =
+            query.or_conflict(|| crate::error::Error::conflict("owner-exists", "a team has one owner"));
         Ok(query.execute().await? == 1)
     }
 
@@ -436,8 +440,9 @@ impl Tx {
         valid_from: Timestamp,
     ) -> Result<bool> {
         let query = self.query(MEMBER_LINK_USER).bind(id).bind(user).bind(valid_from);
-        let query = query
-            .or_conflict(|| Told::conflict("already-member", "the user is a member of this team already"));
+        let query = query.or_conflict(|| {
+            crate::error::Error::conflict("already-member", "the user is a member of this team already")
+        });
         Ok(query.execute().await? == 1)
     }
 
