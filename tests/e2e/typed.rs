@@ -105,7 +105,7 @@ async fn the_whole_job_can_be_typed() {
 
     let (key, _) = stand.ssh_key();
     let public = key.with_extension("pub");
-    let create = ["instance", "create", "one", "--product", "small", "--image", "gpu-mini", "--team-drive"];
+    let create = ["instance", "create", "one", "--product", "small", "--image", "gpu-mini"];
     let ssh = ["--ssh-key", public.to_str().unwrap(), "--wait"];
     let made = ann.types(&[&create[..], &ssh[..]].concat());
     assert_eq!(made["state"], "running");
