@@ -18,12 +18,12 @@ use crate::{
 
 #[tokio::test]
 async fn a_server_killed_at_any_moment_bills_every_second_once_on_sqlite() {
-    kill_and_again(Store::Sqlite, 20).await;
+    kill_and_again(Store::Sqlite, 30).await;
 }
 
 #[tokio::test]
 async fn a_server_killed_at_any_moment_bills_every_second_once_on_postgres() {
-    kill_and_again(Store::Postgres, 20).await;
+    kill_and_again(Store::Postgres, 30).await;
 }
 
 /// A loop of launch, run and release goes on while the server is killed `times` at moments of chance.
