@@ -174,7 +174,7 @@ impl App {
             return Ok(0);
         }
         let total = amounts.iter().try_fold(Credits::ZERO, |sum, amount| sum.plus(*amount))?;
-        let hold = tx.hold_open_of_instance(segment.instance).await?;
+        let hold = self.hold_for_total(op, tx, segment, total).await?;
         let uncovered = match &hold {
             Some(hold) => hold.cover(total)?.uncovered,
             None => total,
@@ -214,6 +214,23 @@ impl App {
             .await?;
         }
         Ok(due.rated.len())
+    }
+
+    /// The open hold, first extended by what a long backlog costs beyond it, as far as the account can give that: only
+    /// what nobody has the money for is owed.
+    async fn hold_for_total(
+        &self,
+        op: &Op,
+        tx: &mut Tx,
+        segment: &Segment,
+        total: Credits,
+    ) -> Result<Option<Hold>> {
+        let Some(hold) = tx.hold_open_of_instance(segment.instance).await? else { return Ok(None) };
+        let short = hold.cover(total)?.uncovered;
+        if short.is_positive() && self.hold_extend(op, tx, &hold, short).await?.is_positive() {
+            return Ok(tx.hold_open_of_instance(segment.instance).await?);
+        }
+        Ok(Some(hold))
     }
 
     async fn capture_post(

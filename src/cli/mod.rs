@@ -1,7 +1,7 @@
 //! The command line: the server's commands run here, every other one is a client that speaks HTTP and nothing else.
 //!
-//! A command says what to ask ([`client`]) and how the answer looks ([`output`]); what went wrong, and with which exit
-//! code, is in [`problem`]. Only `serve` builds the server.
+//! A command says what to ask (`client`) and how the answer looks (`output`); what went wrong, and with which exit
+//! code, is in `problem`. Only `serve` builds the server.
 
 mod account;
 mod call;

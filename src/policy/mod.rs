@@ -1,9 +1,9 @@
 //! Policy: may this principal do this action to this thing, knowing these facts? The only room that knows
 //! Cedar.
 //!
-//! [`Policies`] holds the shipped texts, ready to be asked; [`request`] says what is asked about,
-//! [`decision`] what is answered. Rules live in `policies/*.cedar`, their facts are read by the services, and
-//! the sentences of refusals are in [`advice`]. Nothing here waits, reads rows or parses Cedar text while
+//! [`Policies`] holds the shipped texts, ready to be asked; `request` says what is asked about,
+//! `decision` what is answered. Rules live in `policies/*.cedar`, their facts are read by the services, and
+//! the sentences of refusals are in `advice`. Nothing here waits, reads rows or parses Cedar text while
 //! deciding.
 
 mod advice;
