@@ -61,6 +61,8 @@ pub enum SystemActor {
     Meter,
     /// Prepares an empty database.
     Setup,
+    /// Notes when API keys come in.
+    Doorkeeper,
 }
 
 impl SystemActor {
@@ -70,6 +72,7 @@ impl SystemActor {
             Self::Reconciler => "system/reconciler",
             Self::Meter => "system/meter",
             Self::Setup => "system/setup",
+            Self::Doorkeeper => "system/doorkeeper",
         }
     }
 }

@@ -60,11 +60,12 @@ impl<T: DeserializeOwned> FromRequest<State> for Sent<T> {
         let actor = app.authenticate(bearer(&parts.headers)?).await?;
         let mut op = op(app, &parts, actor);
         op.idempotency = idempotency(&parts, &op.actor, &bytes)?;
-        Ok(Self { op, body: parse(&bytes)? })
+        let deepest = parts.extensions.get::<Deepest>().map_or(0, |deepest| deepest.0);
+        Ok(Self { op, body: parse(&bytes, deepest)? })
     }
 }
 
-/// The caller of a request, and its body as it came.
+/// The caller of a request, and its WebAssembly body.
 pub(super) struct Uploaded {
     /// The operation.
     pub op: Op,
@@ -75,6 +76,10 @@ pub(super) struct Uploaded {
 impl FromRequest<State> for Uploaded {
     type Rejection = Problem;
     async fn from_request(request: Request, app: &State) -> Result<Self, Problem> {
+        if request.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind != "application/wasm") {
+            let told = "send the component as `Content-Type: application/wasm`";
+            return Err(Error::new(Kind::UnsupportedMedia, "unsupported-media-type", told).into());
+        }
         let (parts, bytes) = whole(request, app).await?;
         let actor = app.authenticate(bearer(&parts.headers)?).await?;
         let mut op = op(app, &parts, actor);
@@ -89,8 +94,35 @@ async fn whole(request: Request, app: &State) -> Result<(Parts, Bytes), Problem>
     bytes.map(|bytes| (parts, bytes)).map_err(|_| Problem(too_large()))
 }
 
+/// The deepest nesting of a body (`limits.json_depth`); the router lays it beside every request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deepest(pub(super) usize);
+
+/// Whether brackets nest deeper than that; text in quotes does not count.
+fn too_deep(bytes: &[u8], deepest: usize) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth += 1,
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > deepest {
+            return true;
+        }
+    }
+    false
+}
+
 /// Reads strict JSON; a failure points at the field.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+fn parse<T: DeserializeOwned>(bytes: &[u8], deepest: usize) -> Result<T, Error> {
+    if too_deep(bytes, deepest) {
+        let told = format!("the body nests deeper than {deepest} levels (`limits.json_depth`)");
+        return Err(Error::new(Kind::Malformed, "malformed-json", told));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let pointer = pointer_of(error.path());
@@ -147,15 +179,19 @@ fn idempotency(parts: &Parts, actor: &Actor, body: &[u8]) -> Result<Option<Idemp
     if !fine {
         return Err(Error::field("Idempotency-Key", "1 to 128 printable ASCII characters without spaces"));
     }
-    let path = parts.extensions.get::<axum::extract::OriginalUri>().map_or(parts.uri.path(), |uri| uri.path());
+    let path =
+        parts.extensions.get::<axum::extract::OriginalUri>().map_or(parts.uri.path(), |uri| uri.path());
     let principal = match actor {
         Actor::Key { member, .. } | Actor::Member { member, .. } => member.to_string(),
         other => other.name(),
     };
+    let query = parts.uri.query().unwrap_or_default();
     Ok(Some(Idempotency {
         key: key.to_owned(),
         scope: format!("{principal} {} {path}", parts.method),
-        digest: hex::encode(Sha256::digest(body)),
+        digest: hex::encode(
+            Sha256::new().chain_update(query).chain_update("\0").chain_update(body).finalize(),
+        ),
     }))
 }
 
@@ -192,13 +228,17 @@ impl FromRequestParts<State> for Expected {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
         let Some(value) = parts.headers.get(header::IF_MATCH) else {
-            let told = "read the thing first and send its ETag as `If-Match`, so that no other change is lost";
+            let told =
+                "read the thing first and send its ETag as `If-Match`, so that no other change is lost";
             return Err(Error::new(Kind::PreconditionRequired, "precondition-required", told).into());
         };
-        let version = value.to_str().ok().and_then(|text| {
-            text.strip_prefix("\"v").and_then(|rest| rest.strip_suffix('"'))?.parse().ok()
-        });
-        version.map(Self).ok_or_else(|| Error::field("If-Match", "the ETag as it was read, such as \"v7\"").into())
+        let version = value
+            .to_str()
+            .ok()
+            .and_then(|text| text.strip_prefix("\"v").and_then(|rest| rest.strip_suffix('"'))?.parse().ok());
+        version
+            .map(Self)
+            .ok_or_else(|| Error::field("If-Match", "the ETag as it was read, such as \"v7\"").into())
     }
 }
 

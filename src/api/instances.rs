@@ -15,14 +15,14 @@ use crate::{
         catalog::Catalog,
         drives::DriveView,
         instances::{
-            InstanceAccess, InstanceBilling, InstanceConfig, InstanceHardware, InstanceLogs, InstanceView, View,
+            InstanceAccess, InstanceBilling, InstanceConfig, InstanceHardware, InstanceLogs, InstanceView,
         },
         launch::{Estimate, NewEstimate, NewInstance},
     },
     ids::InstanceId,
     model::{
         host::Stats,
-        page::{Items, Page},
+        page::{Items, Page, View},
     },
 };
 

@@ -2,10 +2,20 @@
 //!
 //! One file per noun with its handlers; [`router`] lists them once, for the routes and the OpenAPI document alike.
 
+mod api_keys;
+mod auth;
+mod books;
+mod credits;
 mod extract;
 mod health;
 mod instances;
+mod me;
+mod members;
 mod openapi;
 mod operator;
+mod prices;
 mod problem;
 pub mod router;
+mod teams;
+mod top_ups;
+mod users;

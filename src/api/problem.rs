@@ -121,7 +121,8 @@ fn error_of(status: StatusCode, method: &Method, path: &str) -> Error {
 
 /// The error for a body over its limit.
 pub(super) fn too_large() -> Error {
-    let told = "the body is larger than this server takes; `limits.body_bytes` and `limits.plugin_bytes` set it";
+    let told =
+        "the body is larger than this server takes; `limits.body_bytes` and `limits.plugin_bytes` set it";
     Error::new(Kind::TooLarge, "body-too-large", told)
 }
 
@@ -165,4 +166,5 @@ fn write(error: &Error, request: RequestId, method: &Method, path: &str) -> Resp
 }
 
 /// Set on an answer that was given before.
-pub(super) const IDEMPOTENCY_REPLAYED: header::HeaderName = header::HeaderName::from_static("idempotency-replayed");
+pub(super) const IDEMPOTENCY_REPLAYED: header::HeaderName =
+    header::HeaderName::from_static("idempotency-replayed");

@@ -12,11 +12,17 @@ use axum::{
 };
 use tower::ServiceBuilder;
 use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 use super::{
-    health, instances, openapi, operator,
+    api_keys, auth, books, credits,
+    extract::Deepest,
+    health, instances, me, members, openapi, operator, prices,
     problem::{self, Problem},
+    teams, top_ups, users,
 };
 use crate::{
     app::App,
@@ -31,14 +37,39 @@ pub struct DoorSettings {
     pub body_bytes: usize,
     /// The largest uploaded plugin in bytes.
     pub plugin_bytes: usize,
+    /// The deepest nesting of a JSON body.
+    pub json_depth: usize,
     /// How long a request may take.
     pub request_timeout: Duration,
 }
 
 /// Every route under `/api/v1`, with its part of the OpenAPI document.
 fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
-    let _ = settings;
+    let plugins = DefaultBodyLimit::max(settings.plugin_bytes);
     OpenApiRouter::new()
+        .routes(routes!(auth::claim))
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::team_login))
+        .routes(routes!(auth::password))
+        .routes(routes!(auth::logout))
+        .routes(routes!(me::get_me))
+        .routes(routes!(me::list_my_teams))
+        .routes(routes!(me::link_member))
+        .routes(routes!(me::list_my_sessions))
+        .routes(routes!(me::revoke_my_session))
+        .routes(routes!(users::create_user, users::list_users))
+        .routes(routes!(users::reset_user_password))
+        .routes(routes!(teams::create_team, teams::list_teams))
+        .routes(routes!(teams::get_team, teams::update_team))
+        .routes(routes!(teams::get_team_quota, teams::put_team_quota))
+        .routes(routes!(teams::list_audit_events))
+        .routes(routes!(members::create_member, members::list_members))
+        .routes(routes!(members::get_member, members::update_member, members::remove_member))
+        .routes(routes!(members::reset_member_password))
+        .routes(routes!(members::get_member_permissions))
+        .routes(routes!(members::get_member_quota, members::put_member_quota))
+        .routes(routes!(api_keys::create_api_key, api_keys::list_api_keys))
+        .routes(routes!(api_keys::revoke_api_key))
         .routes(routes!(operator::create_host, operator::list_hosts))
         .routes(routes!(operator::get_host))
         .routes(routes!(operator::probe_host))
@@ -50,6 +81,19 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operator::update_product))
         .routes(routes!(operator::create_image, operator::list_images))
         .routes(routes!(operator::update_image))
+        .routes(routes!(credits::assign_credits))
+        .routes(routes!(credits::reclaim_credits))
+        .routes(routes!(credits::grant_credits))
+        .routes(routes!(top_ups::create_top_up, top_ups::list_top_ups))
+        .routes(routes!(top_ups::confirm_top_up))
+        .routes(routes!(top_ups::refuse_top_up))
+        .routes(routes!(books::get_balance))
+        .routes(routes!(books::list_transactions))
+        .routes(routes!(books::list_bills))
+        .routes(routes!(books::verify_ledger))
+        .routes(routes!(prices::activate_price, prices::list_prices))
+        .routes(routes!(prices::upload_plugin, prices::list_plugins).layer(plugins))
+        .routes(routes!(prices::get_plugin))
         .routes(routes!(instances::list_catalog))
         .routes(routes!(instances::create_estimate))
         .routes(routes!(instances::create_instance, instances::list_instances))
@@ -66,16 +110,22 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
 
 /// The OpenAPI document, from the same list as the routes.
 pub fn document() -> utoipa::openapi::OpenApi {
-    let settings = DoorSettings { body_bytes: 0, plugin_bytes: 0, request_timeout: Duration::ZERO };
+    let settings =
+        DoorSettings { body_bytes: 0, plugin_bytes: 0, json_depth: 0, request_timeout: Duration::ZERO };
     openapi::finish(nouns(&settings).into_openapi())
 }
 
 /// The whole HTTP door.
-pub fn router(app: Arc<App>, settings: &DoorSettings, render_metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Router {
+pub fn router(
+    app: Arc<App>,
+    settings: &DoorSettings,
+    render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+) -> Router {
     let (routes, _) = nouns(settings).split_for_parts();
     let api = routes
         .route("/openapi.json", get(openapi::serve))
         .layer(DefaultBodyLimit::max(settings.body_bytes))
+        .layer(axum::Extension(Deepest(settings.json_depth)))
         .with_state(app.clone());
     let timeout = settings.request_timeout;
     let layers = ServiceBuilder::new()
@@ -94,6 +144,18 @@ pub fn router(app: Arc<App>, settings: &DoorSettings, render_metrics: Arc<dyn Fn
         .layer(layers)
 }
 
+/// Serves until `told` resolves, then finishes the requests that are under way.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    routes: Router,
+    told: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, routes).with_graceful_shutdown(told).await
+}
+
 async fn identify(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let op = app.op(crate::op::Actor::Anonymous);
     problem::render(RequestId::fresh(op.now(), op.chance()), request, next).await
@@ -109,8 +171,7 @@ async fn measure(request: Request, next: Next) -> Response {
     let method = request.method().to_string();
     let started = tokio::time::Instant::now();
     let response = next.run(request).await;
-    let labels =
-        [("route", route), ("method", method), ("status", response.status().as_u16().to_string())];
+    let labels = [("route", route), ("method", method), ("status", response.status().as_u16().to_string())];
     metrics::histogram!("muster_http_request_seconds", &labels).record(started.elapsed());
     response
 }

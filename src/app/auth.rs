@@ -5,7 +5,15 @@ use super::{
     gate::{session_ended, signed_out},
     secrets::{TokenKind, token_hash},
 };
-use crate::{error::Result, op::Actor};
+use crate::{
+    error::Result,
+    ids::ApiKeyId,
+    op::{Actor, SystemActor, SystemWarrant},
+    time::{HOUR, Span},
+};
+
+/// How often at most the use of a key is noted.
+const TOUCHED_EVERY: Span = Span::from_micros(HOUR);
 
 impl App {
     /// The actor that a bearer token belongs to; without a token, nobody.
@@ -38,9 +46,33 @@ impl App {
                 if row.revoked_at.is_some() || row.expires_at.is_some_and(|at| at <= now) {
                     return Err(session_ended());
                 }
-                Ok(Actor::Key { key: row.id, team: row.team, member: row.member, scopes: row.scopes.0.into() })
+                if row.last_used_at.is_none_or(|at| at <= now - TOUCHED_EVERY) {
+                    self.api_key_touch(row.id);
+                }
+                Ok(Actor::Key {
+                    key: row.id,
+                    team: row.team,
+                    member: row.member,
+                    scopes: row.scopes.0.into(),
+                })
             }
             Some(TokenKind::OperatorClaim) | None => Err(signed_out()),
         }
+    }
+
+    /// Notes the use of a key beside the request, which does not wait for it and does not fail with it.
+    fn api_key_touch(&self, key: ApiKeyId) {
+        let (db, op) = (self.db.clone(), self.op(Actor::System(SystemActor::Doorkeeper)));
+        tokio::spawn(async move {
+            let Some(warrant) = SystemWarrant::of(&op) else { return };
+            let noted = async {
+                let mut tx = db.begin().await?;
+                tx.api_key_touch(key, op.now(), op.now() - TOUCHED_EVERY).await?;
+                tx.commit(&warrant).await
+            };
+            if let Err(error) = noted.await {
+                tracing::debug!(%key, %error, "the use of a key was not noted");
+            }
+        });
     }
 }

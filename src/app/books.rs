@@ -1,11 +1,59 @@
-//! What every service that moves money writes the same way.
+//! What the services that read and move money share: the header of a transaction, the step that posts it, what an
+//! account holds, and whose money a question is about.
 
-use super::App;
+use serde::Serialize;
+
+use super::{App, gate::Scope};
 use crate::{
-    ids::TeamId,
-    ledger::posting::{Header, IdemKey},
+    error::{Error, Result},
+    ids::{MemberId, TeamId},
+    ledger::{
+        account::{Account, AccountKind},
+        posting::{Header, IdemKey, Posting},
+    },
+    model::page::View,
+    money::Credits,
     op::Op,
+    store::{self, Tx},
 };
+
+/// The most that one request may move: whoever asks for more has slipped on the keyboard.
+pub(crate) const MOST: Credits = Credits::from_micros(100_000_000 * crate::money::MICROS_PER_CREDIT);
+
+/// What is in an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Funds {
+    /// What was paid in less what was charged.
+    pub posted: Credits,
+    /// The part of it that is held for running instances.
+    pub held: Credits,
+    /// The rest: what can be spent or moved.
+    pub available: Credits,
+}
+
+impl Funds {
+    /// What is in `account`.
+    pub(crate) fn of(account: &Account) -> Result<Self> {
+        let balance = &account.balance;
+        Ok(Self { posted: balance.posted()?, held: balance.pending(), available: balance.available()? })
+    }
+}
+
+impl Scope {
+    /// Whose money a question is about: the caller's own, one member's, or with `None` the whole team's. Who is no
+    /// member has none of their own, and so asks about the team.
+    pub(crate) fn whose(&self, view: View, member: Option<MemberId>) -> Result<Option<MemberId>> {
+        let own = self.member.as_ref().map(|member| member.id);
+        match view {
+            View::Own if own.is_some() && member.is_some() && member != own => Err(Error::field(
+                "member",
+                "`view=self` shows your own only; ask with `view=admin` for others",
+            )),
+            View::Own => Ok(own.or(member)),
+            View::Admin => Ok(member),
+        }
+    }
+}
 
 impl App {
     /// The header of a transaction that records what `op` does now in the books of `team`, once for `key`. It names
@@ -25,4 +73,31 @@ impl App {
             idem_key: key,
         }
     }
+}
+
+/// Puts `posting` into the books; `source` is the account that pays.
+///
+/// # Errors
+/// The conflict `not-enough-credits` when `source` has too little; then nothing was written.
+pub(crate) async fn post(tx: &mut Tx, header: &Header, posting: &Posting, source: &Account) -> Result<()> {
+    match tx.posting_apply(header, posting).await? {
+        store::Outcome::Applied => Ok(()),
+        store::Outcome::AlreadyApplied => {
+            Err(Error::internal(format!("{} was recorded before", header.idem_key)))
+        }
+        store::Outcome::Refused(_) => Err(not_enough(source)?),
+    }
+}
+
+fn not_enough(source: &Account) -> Result<Error> {
+    let Funds { posted, held, available } = Funds::of(source)?;
+    let (place, way_out) = match source.kind {
+        AccountKind::Wallet => ("the member's wallet", "take less, or release instances that hold the rest"),
+        _ => ("the team's pool", "take less, or top up the pool"),
+    };
+    let told = format!(
+        "{place} has {available} credits available ({posted} in it, {held} of them held for instances), which is \
+         less than was asked for; {way_out}"
+    );
+    Ok(Error::conflict("not-enough-credits", told))
 }

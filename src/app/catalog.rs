@@ -40,7 +40,7 @@ impl App {
         let whole = Resource::Record { team: scope.team.id, owner: scope.member.as_ref().map(|m| m.id) };
         self.look(op, &scope.asker, Action::ListCatalog, whole, Facts::default()).await?;
         let visible = |resource: Resource| {
-            self.decide(&scope.asker, Action::ListCatalog, &resource, &Facts::default()).allowed()
+            self.policies.may(&scope.asker.principal, Action::ListCatalog, &resource, &Facts::default())
         };
         let candidates = read.candidates().await?;
         let mut products = Vec::new();
@@ -62,10 +62,7 @@ impl App {
 }
 
 /// Whole units of a product that a host could take now.
-fn units(
-    product: &crate::store::catalog::ProductRow,
-    host: &crate::model::placement::Candidate,
-) -> u32 {
+fn units(product: &crate::store::catalog::ProductRow, host: &crate::model::placement::Candidate) -> u32 {
     if !host.takes_new || host.region != product.region {
         return 0;
     }

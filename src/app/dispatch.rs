@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::App;
 use crate::{
-    docker::Backend,
+    docker::{AcceleratorCheck, Backend, Trouble},
     error::{Error, Result},
     ids::{HostId, InstanceId, SegmentId},
     ledger::{
@@ -16,7 +16,7 @@ use crate::{
         posting::{IdemKey, Posting},
     },
     model::{
-        host::{AdminState, Attach, HostKind, Reach},
+        host::{AdminState, Attach, Reach},
         instance::{Desired, Detail, Launch, Phase, Reason, Seen, State, container_name},
     },
     op::Op,
@@ -26,6 +26,9 @@ use crate::{
 
 /// How long a container may take to end by itself before it is killed.
 const GRACE: Span = Span::from_seconds(10);
+
+/// How old the last note that a host answered may be before it is written again.
+const TOLD_OFTEN: Span = Span::from_seconds(15);
 
 /// An exit code that says nothing: the engine was away when the container ended, and made up time and code.
 const ENGINE_WAS_AWAY: i64 = 255;
@@ -73,7 +76,9 @@ impl App {
             Ok(seen) => seen,
             Err(error) => return self.host_missed(op, &host, &error.to_string()).await,
         };
-        self.host_answered(op, &host, &*backend).await?;
+        if !self.host_answered(op, &host, &*backend).await? {
+            return Ok(Pass { busy: true });
+        }
         let by_name: HashMap<(InstanceId, u32), &Seen> =
             seen.iter().map(|seen| ((seen.instance, seen.generation), seen)).collect();
         let alive: Vec<InstanceId> = rows
@@ -114,7 +119,7 @@ impl App {
         };
         match wanted.await {
             Ok(false) => {
-                tracing::info!(instance = %stray.instance, host = %host.name, "removing a container that nothing wants");
+                tracing::info!(instance = %stray.instance, host = %host.name, "removing what nothing wants");
                 if let Err(error) = backend.remove(&stray.id, self.installation).await {
                     tracing::warn!(instance = %stray.instance, ?error, "a stray container could not be removed");
                 }
@@ -197,6 +202,7 @@ impl App {
             backend.volume_ensure(&mount.volume, self.installation, &labels).await?;
         }
         let ensured = backend.ensure(&launch, self.installation, attach).await?;
+        accelerators_verify(backend, &ensured.id, &launch.accelerators).await?;
         Ok(ensured.id)
     }
 
@@ -260,7 +266,13 @@ impl App {
         })
     }
 
-    async fn returned(&self, op: &Op, backend: &dyn Backend, row: InstanceRow, at: Timestamp) -> Result<bool> {
+    async fn returned(
+        &self,
+        op: &Op,
+        backend: &dyn Backend,
+        row: InstanceRow,
+        at: Timestamp,
+    ) -> Result<bool> {
         let name = container_name(row.id, row.generation);
         let Some(detail) = backend.detail(&name).await? else { return Ok(true) };
         let same = detail.phase == Phase::Running && detail.started_at == row.started_at;
@@ -339,7 +351,8 @@ impl App {
             None => None,
         };
         let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
-        let never_ran = detail.as_ref().is_none_or(|detail| detail.started_at.is_none()) && row.started_at.is_none();
+        let never_ran =
+            detail.as_ref().is_none_or(|detail| detail.started_at.is_none()) && row.started_at.is_none();
         let end = match &detail {
             Some(detail) => end_of(&row, detail, op.now()),
             None => row.proof_at.unwrap_or(op.now()),
@@ -375,7 +388,7 @@ impl App {
             self.system_commit(op, tx).await?;
             return Ok(true);
         }
-        self.meter(op).await?;
+        self.meter_instance(op, &row).await?;
         let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
         if tx.segments_of_instance(row.id).await?.iter().any(|segment| !segment.settled) {
             return Ok(true);
@@ -447,7 +460,7 @@ impl App {
             return Ok(false);
         }
         if !settled {
-            self.meter(op).await?;
+            self.meter_instance(op, &row).await?;
             return Ok(true);
         }
         let Some((mut tx, row)) = self.row_lock(&row).await? else { return Ok(true) };
@@ -481,7 +494,8 @@ impl App {
     async fn row_lock(&self, row: &InstanceRow) -> Result<Option<(Tx, InstanceRow)>> {
         let mut tx = self.db.begin().await?;
         tx.team_lock(row.team).await?;
-        let fresh = tx.instance_fetch(row.id).await?.ok_or_else(|| Error::internal("an instance vanished"))?;
+        let fresh =
+            tx.instance_fetch(row.id).await?.ok_or_else(|| Error::internal("an instance vanished"))?;
         let moved = fresh.generation != row.generation || fresh.state.is_final();
         Ok((!moved).then_some((tx, fresh)))
     }
@@ -516,23 +530,32 @@ impl App {
         Ok(Pass { busy: true })
     }
 
-    async fn host_answered(&self, op: &Op, host: &HostRow, backend: &dyn Backend) -> Result<()> {
-        let stale = host.facts.as_ref().is_none_or(|facts| op.now() - facts.0.probed_at > self.settings.probe_every);
+    /// Notes that a host answered. `false`: what answers there is not our host, so nothing may be done to it.
+    async fn host_answered(&self, op: &Op, host: &HostRow, backend: &dyn Backend) -> Result<bool> {
         let back = host.reach != Reach::Up;
-        if back && host.kind == HostKind::Docker {
-            // The address may have moved to another engine while it was away.
-            backend.mark(host.id, self.installation).await?;
-        }
-        let mut tx = self.db.begin().await?;
-        tx.host_reach_save(host.id, Reach::Up, "", 0, Some(op.now())).await?;
-        self.system_commit(op, tx).await?;
         if back {
+            // The address may have moved to another engine while it was away.
+            if let Err(error) = backend.mark(host.id, self.installation).await {
+                self.host_missed(op, host, &error.to_string()).await?;
+                return Ok(false);
+            }
             tracing::info!(host = %host.name, "a host answers");
         }
-        if stale || back {
-            self.host_probe_save(op, host, backend).await?;
+        let told = host.last_ok_at.is_some_and(|at| op.now() - at < TOLD_OFTEN);
+        if back || !told {
+            let mut tx = self.db.begin().await?;
+            tx.host_reach_save(host.id, Reach::Up, "", 0, Some(op.now())).await?;
+            self.system_commit(op, tx).await?;
         }
-        Ok(())
+        let stale =
+            host.facts.as_ref().is_none_or(|facts| op.now() - facts.0.probed_at > self.settings.probe_every);
+        if (stale || back) && self.fleet.probe_begins(host.id, op.now()) {
+            // What runs there goes on without a probe; only new launches want to know.
+            if let Err(error) = self.host_probe_save(op, host, backend).await {
+                tracing::warn!(host = %host.name, ?error, "a probe failed");
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -545,6 +568,25 @@ fn end_of(row: &InstanceRow, detail: &Detail, now: Timestamp) -> Timestamp {
         (Some(finished), _) => finished.min(now),
     };
     end.max(start)
+}
+
+/// Asks inside a fresh container whether it has the accelerators it was given: a toolkit that gives none, or all, does
+/// so without an error. An image that cannot tell is believed.
+async fn accelerators_verify(
+    backend: &dyn Backend,
+    id: &str,
+    wanted: &[String],
+) -> std::result::Result<(), crate::docker::Error> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    match backend.verify_accelerators(id, wanted).await? {
+        AcceleratorCheck::Confirmed | AcceleratorCheck::Unknown(_) => Ok(()),
+        AcceleratorCheck::Differ(seen) => {
+            let said = format!("the instance sees {seen:?} and was given {wanted:?}");
+            Err(crate::docker::Error::new(Trouble::GpuDriver, said))
+        }
+    }
 }
 
 enum StartError {

@@ -2,11 +2,14 @@
 
 use serde::Serialize;
 
-use super::{App, instances::View};
+use super::App;
 use crate::{
     error::Result,
     ids::{DriveId, HostId, MemberId},
-    model::{action::Action, page::Items},
+    model::{
+        action::Action,
+        page::{Items, View},
+    },
     op::Op,
     policy::{Facts, Resource},
     store::fleet::DriveRow,
@@ -45,7 +48,14 @@ impl App {
 
 impl From<DriveRow> for DriveView {
     fn from(row: DriveRow) -> Self {
-        let target = if row.member.is_some() { super::launch::PERSONAL_DRIVE } else { super::launch::TEAM_DRIVE };
-        Self { id: row.id, member: row.member, host: row.host, target: target.to_owned(), created_at: row.created_at }
+        let target =
+            if row.member.is_some() { super::launch::PERSONAL_DRIVE } else { super::launch::TEAM_DRIVE };
+        Self {
+            id: row.id,
+            member: row.member,
+            host: row.host,
+            target: target.to_owned(),
+            created_at: row.created_at,
+        }
     }
 }

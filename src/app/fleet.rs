@@ -15,17 +15,27 @@ use crate::{
     ids::HostId,
     model::host::{Endpoint, TlsDocuments},
     store::fleet::HostRow,
-    time::Clock,
+    time::{Clock, Span, Timestamp},
 };
 
 /// Accelerators that a simulated host pretends to have.
 const SIMULATED_ACCELERATORS: u32 = 4;
 
+/// The shortest time between two probes of one host.
+const PROBE_PAUSE: Span = Span::from_seconds(60);
+
+/// A connection, and the version of the host's row that it was made for.
+struct Connection {
+    version: i64,
+    backend: Arc<dyn Backend>,
+}
+
 /// Connections to hosts and the bells of their loops.
 pub(crate) struct Fleet {
     simulated_dir: PathBuf,
     clock: Arc<dyn Clock>,
-    connections: Mutex<HashMap<HostId, (i64, Arc<dyn Backend>)>>,
+    connections: Mutex<HashMap<HostId, Connection>>,
+    probes: Mutex<HashMap<HostId, Timestamp>>,
     bells: Mutex<HashMap<HostId, Arc<Notify>>>,
     roster: Arc<Notify>,
 }
@@ -37,6 +47,7 @@ impl Fleet {
             simulated_dir,
             clock,
             connections: Mutex::default(),
+            probes: Mutex::default(),
             bells: Mutex::default(),
             roster: Arc::default(),
         }
@@ -58,15 +69,25 @@ impl Fleet {
         self.roster.clone()
     }
 
+    /// Whether a probe of the host may begin now: one a minute at most, however often it fails.
+    pub(crate) fn probe_begins(&self, host: HostId, now: Timestamp) -> bool {
+        let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = probes.get(&host).is_none_or(|last| now - *last >= PROBE_PAUSE);
+        if due {
+            probes.insert(host, now);
+        }
+        due
+    }
+
     fn known(&self, host: &HostRow) -> Option<Arc<dyn Backend>> {
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let (version, backend) = connections.get(&host.id)?;
-        (*version == host.version).then(|| backend.clone())
+        let known = connections.get(&host.id)?;
+        (known.version == host.version).then(|| known.backend.clone())
     }
 
     fn keep(&self, host: &HostRow, backend: Arc<dyn Backend>) {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.insert(host.id, (host.version, backend));
+        connections.insert(host.id, Connection { version: host.version, backend });
     }
 }
 

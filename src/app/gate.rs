@@ -101,11 +101,7 @@ impl App {
     /// Finds the team by id or slug, and the caller in it. A team that is not there and one that is none of the
     /// caller's business look alike.
     pub(crate) async fn enter(&self, op: &Op, conn: &mut Conn, team: &str) -> Result<Scope> {
-        let found = match team.parse() {
-            Ok(id) => conn.team_fetch(id).await?,
-            Err(_) => conn.team_by_slug(team).await?,
-        };
-        let team = found.ok_or_else(|| Error::not_found("team"))?;
+        let team = team_named(conn, team).await?;
         let member = match &op.actor {
             Actor::Anonymous => return Err(signed_out()),
             Actor::System(_) => None,
@@ -137,7 +133,9 @@ impl App {
         let principal = match &op.actor {
             Actor::User { user, reset_only, .. } => {
                 let row = conn.user_fetch(*user).await?.ok_or_else(session_ended)?;
-                if let Actor::User { since, .. } = &op.actor && *since < row.valid_from {
+                if let Actor::User { since, .. } = &op.actor
+                    && *since < row.valid_from
+                {
                     return Err(session_ended());
                 }
                 Principal::User { id: row.id, operator: row.operator, reset_only: *reset_only }
@@ -302,6 +300,15 @@ impl App {
         .await?;
         Ok(tx.commit(refusal).await?)
     }
+}
+
+/// The team with this id or slug.
+pub(crate) async fn team_named(conn: &mut Conn, team: &str) -> Result<TeamRow> {
+    let found = match team.parse() {
+        Ok(id) => conn.team_fetch(id).await?,
+        Err(_) => conn.team_by_slug(team).await?,
+    };
+    found.ok_or_else(|| Error::not_found("team"))
 }
 
 /// What a decision record keeps: all that is needed to decide again, and what was decided.

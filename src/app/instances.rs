@@ -1,6 +1,6 @@
 //! Instances as people see them: lists, one instance with its tabs, and the wish to be rid of it.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     App,
@@ -14,7 +14,7 @@ use crate::{
         action::Action,
         host::{HostKind, Stats},
         instance::{Desired, Mount, PublishedPort, Reason, State},
-        page::{Items, Page},
+        page::{Items, Page, View},
     },
     money::Credits,
     op::Op,
@@ -169,18 +169,6 @@ pub struct AcceleratorView {
     pub model: String,
     /// Its memory in MiB.
     pub memory_mib: u32,
-}
-
-/// Whose records a list shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum View {
-    /// The caller's own.
-    #[default]
-    #[serde(rename = "self")]
-    Own,
-    /// Everybody's of the team.
-    Admin,
 }
 
 impl InstanceView {

@@ -129,11 +129,19 @@ impl NewInstance {
     fn check(&self) -> Result<()> {
         let mut findings = Findings::new();
         findings.text(&self.name, "/name", 1, 64);
-        findings.check((1..=64).contains(&self.unit_qty), "/unit_qty", format!("1 to 64, got {}", self.unit_qty));
+        findings.check(
+            (1..=64).contains(&self.unit_qty),
+            "/unit_qty",
+            format!("1 to 64, got {}", self.unit_qty),
+        );
         findings.check(self.ssh_public_keys.len() <= 16, "/ssh_public_keys", "at most 16 keys");
         for (i, key) in self.ssh_public_keys.iter().enumerate() {
             let fine = key.len() <= 8192 && is_ssh_key(key);
-            findings.check(fine, &format!("/ssh_public_keys/{i}"), "one public key line such as `ssh-ed25519 AAAA… me`");
+            findings.check(
+                fine,
+                &format!("/ssh_public_keys/{i}"),
+                "one public key line such as `ssh-ed25519 AAAA… me`",
+            );
         }
         findings.check(self.env.len() <= 64, "/env", "at most 64 variables");
         for (name, value) in &self.env {
@@ -156,7 +164,9 @@ impl NewInstance {
 fn is_ssh_key(line: &str) -> bool {
     let mut words = line.split_ascii_whitespace();
     let kind = words.next().is_some_and(|kind| {
-        ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|known| kind.starts_with(known))
+        ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"]
+            .iter()
+            .any(|known| kind.starts_with(known))
     });
     let body = words.next().is_some_and(|body| body.len() >= 16 && body.starts_with("AAAA"));
     kind && body && !line.contains(['\n', '\r'])
@@ -176,8 +186,7 @@ impl App {
         let available = account.balance.available()?;
         let facts = self.facts(&mut read, &scope, &plan, available, hold).await?;
         self.look(op, &scope.asker, Action::CreateEstimate, plan.resource(&scope)?, facts.clone()).await?;
-        let decision =
-            self.decide(&scope.asker, Action::CreateInstance, &plan.resource(&scope)?, &facts);
+        let decision = self.decide(&scope.asker, Action::CreateInstance, &plan.resource(&scope)?, &facts);
         let need = plan.need(None);
         let candidates = read.candidates().await?;
         let no_capacity = placement::place(&need, &candidates).err().map(|why| why.to_string());
@@ -365,8 +374,14 @@ impl App {
                 None => {
                     let id: DriveId = op.id();
                     let volume = format!("muster-{id}");
-                    let row =
-                        DriveRow { id, team: scope.team.id, member: owner, host, volume, created_at: op.now() };
+                    let row = DriveRow {
+                        id,
+                        team: scope.team.id,
+                        member: owner,
+                        host,
+                        volume,
+                        created_at: op.now(),
+                    };
                     tx.drive_insert(&row).await?;
                     row
                 }
@@ -392,8 +407,16 @@ impl App {
         let mut findings = Findings::new();
         let product = conn.product_find(product).await?.filter(|row| row.published);
         let image = conn.image_find(image).await?.filter(|row| row.published);
-        findings.check(product.is_some(), "/product", "there is no such product; `catalog` lists those you may see");
-        findings.check(image.is_some(), "/image", "there is no such image; `catalog` lists those you may see");
+        findings.check(
+            product.is_some(),
+            "/product",
+            "there is no such product; `catalog` lists those you may see",
+        );
+        findings.check(
+            image.is_some(),
+            "/image",
+            "there is no such image; `catalog` lists those you may see",
+        );
         findings.check((1..=64).contains(&unit_qty), "/unit_qty", format!("1 to 64, got {unit_qty}"));
         findings.done()?;
         let (Some(product), Some(image)) = (product, image) else { return Err(Error::not_found("product")) };
@@ -496,9 +519,7 @@ impl Plan {
 /// The account that a launch in this team spends.
 async fn spendable(conn: &mut Conn, scope: &Scope) -> Result<Account> {
     match (scope.team.spending, &scope.member) {
-        (Spending::Wallet, Some(member)) => {
-            Ok(conn.account_of_member(scope.team.id, member.id).await?)
-        }
+        (Spending::Wallet, Some(member)) => Ok(conn.account_of_member(scope.team.id, member.id).await?),
         _ => Ok(conn.account_of_team(scope.team.id, AccountKind::TeamPool).await?),
     }
 }
@@ -552,5 +573,8 @@ async fn reserve_quota(tx: &mut Tx, scope: &Scope, plan: &Plan) -> Result<()> {
         return Ok(());
     }
     // The policy saw room a moment ago in this very transaction, so this is the net under it.
-    Err(Error::conflict("quota-race", "another launch took the rest of the quota meanwhile; look at what is held"))
+    Err(Error::conflict(
+        "quota-race",
+        "another launch took the rest of the quota meanwhile; look at what is held",
+    ))
 }

@@ -77,6 +77,16 @@ impl App {
         }
     }
 
+    /// Charges what is due of one instance.
+    pub(crate) async fn meter_instance(&self, op: &Op, instance: &InstanceRow) -> Result<()> {
+        let mut read = self.db.read().await?;
+        let segments = read.segments_of_instance(instance.id).await?;
+        drop(read);
+        let due = segments.into_iter().filter(|segment| !segment.settled).collect();
+        self.meter_team(op, instance.team, due).await?;
+        Ok(())
+    }
+
     async fn meter_team(&self, op: &Op, team: TeamId, segments: Vec<Segment>) -> Result<usize> {
         let mut due = Vec::with_capacity(segments.len());
         for segment in segments {
@@ -239,10 +249,10 @@ impl App {
                 return Err(Error::internal(format!("capture {} was refused", header.idem_key)));
             }
         }
-        if let Some(hold) = hold {
-            if !tx.hold_capture(hold.id, cover.covered).await? {
-                return Err(Error::internal(format!("the hold {} does not cover its own rest", hold.id)));
-            }
+        if let Some(hold) = hold
+            && !tx.hold_capture(hold.id, cover.covered).await?
+        {
+            return Err(Error::internal(format!("the hold {} does not cover its own rest", hold.id)));
         }
         Ok(header.id)
     }
@@ -259,7 +269,8 @@ impl App {
         let needed = hold::extension_needed(remaining, per_hour, self.settings.runway)?;
         let granted = self.hold_extend(op, tx, &hold, needed).await?;
         let remaining = remaining.plus(granted)?;
-        let billed_until = tx.segment_fetch(due.segment.id).await?.map_or(due.segment.billed_until, |s| s.billed_until);
+        let billed_until =
+            tx.segment_fetch(due.segment.id).await?.map_or(due.segment.billed_until, |s| s.billed_until);
         let Some(until) = hold::funded_until(billed_until, remaining, per_hour) else { return Ok(None) };
         if granted == needed {
             return self.drain_end(tx, instance).await;
@@ -271,7 +282,8 @@ impl App {
     async fn hold_extend(&self, op: &Op, tx: &mut Tx, hold: &Hold, needed: Credits) -> Result<Credits> {
         let accounts = tx.accounts_of_team(hold.team).await?;
         let account = accounts.iter().find(|account| account.id == hold.account);
-        let available = account.map(|account| account.balance.available()).transpose()?.unwrap_or(Credits::ZERO);
+        let available =
+            account.map(|account| account.balance.available()).transpose()?.unwrap_or(Credits::ZERO);
         let amount = needed.min(available);
         if !amount.is_positive() {
             return Ok(Credits::ZERO);
@@ -283,7 +295,9 @@ impl App {
         header.instance = Some(hold.instance);
         match tx.posting_apply(&header, &posting).await? {
             Outcome::Applied => {
-                tx.hold_extend(hold.id, amount, hold.extensions + 1).await?;
+                if !tx.hold_extend(hold.id, amount, hold.extensions).await? {
+                    return Err(Error::internal(format!("the hold {} was extended meanwhile", hold.id)));
+                }
                 Ok(amount)
             }
             Outcome::AlreadyApplied | Outcome::Refused(_) => Ok(Credits::ZERO),
@@ -347,7 +361,7 @@ impl App {
         mut instance: InstanceRow,
         until: Timestamp,
     ) -> Result<Option<crate::ids::HostId>> {
-        let left = until - op.now();
+        let (left, before) = (until - op.now(), instance.clone());
         instance.draining_since.get_or_insert(op.now());
         if let Some(percent) = hold::warning_due(left, self.settings.runway, instance.warned_percent) {
             instance.warned_percent = percent;
@@ -362,7 +376,9 @@ impl App {
             self.notice(op, tx, &instance, "instance.out_of_credits", 0, until).await?;
             woken = Some(host);
         }
-        tx.instance_save(instance).await?;
+        if instance != before {
+            tx.instance_save(instance).await?;
+        }
         Ok(woken)
     }
 }

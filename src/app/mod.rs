@@ -3,9 +3,15 @@
 //! `gate` is the way in and out of every one of them. Loops (`dispatch`, `metering`) are services too: `worker/` only
 //! gives them a rhythm.
 
+pub mod api_keys;
+pub mod audit;
 pub mod auth;
-mod books;
+pub mod balance;
+pub mod bills;
+pub mod books;
 pub mod catalog;
+mod credentials;
+pub mod credits;
 mod dispatch;
 pub mod drives;
 mod fleet;
@@ -13,11 +19,21 @@ mod gate;
 pub mod hosts;
 pub mod instances;
 pub mod launch;
+pub mod ledger;
+pub mod login;
+pub mod me;
+pub mod members;
 mod metering;
+pub mod plugins;
 pub mod prices;
 pub mod products;
+pub mod quotas;
 pub mod secrets;
 mod setup;
+pub mod teams;
+pub mod top_ups;
+pub mod transactions;
+pub mod users;
 
 use std::sync::Arc;
 

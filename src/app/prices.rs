@@ -108,7 +108,9 @@ impl App {
         let wasm = async {
             let mut read = self.db.read().await?;
             let stored = read.component_fetch(&digest.to_string()).await?;
-            stored.map(|component| Bytes::from(component.wasm)).ok_or_else(|| Error::internal(format!("component {digest} is not stored")))
+            stored
+                .map(|component| Bytes::from(component.wasm))
+                .ok_or_else(|| Error::internal(format!("component {digest} is not stored")))
         };
         self.plugins.load(digest, wasm).await
     }
@@ -171,11 +173,7 @@ impl App {
         let resource = Resource::team(scope.team.id);
         self.look(op, &scope.asker, Action::ListPrices, resource, Facts::default()).await?;
         let active = self.price_active(&mut read, scope.team.id).await?;
-        let before = match page.cursor.as_deref() {
-            None => None,
-            Some(cursor) => Some(cursor.parse().map_err(|_| Error::field("cursor", "the `next_cursor` of a page"))?),
-        };
-        let mut rows = read.price_versions_page(Some(scope.team.id), before, limit + 1).await?;
+        let mut rows = read.price_versions_page(Some(scope.team.id), page.place()?, limit + 1).await?;
         if rows.len() <= limit as usize {
             rows.extend(read.price_versions_page(None, None, 1).await?);
         }

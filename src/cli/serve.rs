@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{output::Answer, problem::Failure};
 use crate::{
-    api::router::{DoorSettings, router},
+    api::router::{DoorSettings, router, serve as serve_until},
     app::{App, Parts, Settings, secrets::Seal},
     chance::{Chance, SystemChance},
     config::{Config, Database},
@@ -38,7 +38,8 @@ pub(crate) fn run(config: &Config) -> Result<Answer, Failure> {
 }
 
 async fn serve(config: &Config, telemetry: Handle) -> Result<Answer, Failure> {
-    let here = |what: &'static str| move |error: crate::error::Error| Failure::here(what, format!("{error:?}"));
+    let here =
+        |what: &'static str| move |error: crate::error::Error| Failure::here(what, format!("{error:?}"));
     let (app, claim) = open(config).await.map_err(here("the server cannot start"))?;
     let app = Arc::new(app);
     let listener = tokio::net::TcpListener::bind(config.listen).await;
@@ -46,6 +47,7 @@ async fn serve(config: &Config, telemetry: Handle) -> Result<Answer, Failure> {
     let door = DoorSettings {
         body_bytes: config.limits.body_bytes as usize,
         plugin_bytes: config.limits.plugin_bytes as usize,
+        json_depth: config.limits.json_depth as usize,
         request_timeout: seconds(config.limits.request_seconds),
     };
     let routes = router(app.clone(), &door, Arc::new(move || telemetry.render_metrics()));
@@ -53,7 +55,7 @@ async fn serve(config: &Config, telemetry: Handle) -> Result<Answer, Failure> {
         let url = &config.public_url;
         super::output::write(&format!(
             "Nobody runs this installation yet. Make yourself its operator, once:\n\n  \
-             muster operator claim --server {url} --token {} YOUR-LOGIN\n\n",
+             muster operator claim --server {url} {} YOUR-LOGIN\n\n",
             token.reveal()
         ))?;
     }
@@ -62,9 +64,10 @@ async fn serve(config: &Config, telemetry: Handle) -> Result<Answer, Failure> {
         quiet: seconds(config.reconcile.interval_seconds),
         busy: seconds(config.reconcile.busy_seconds),
     };
+    let told = told_to_stop().map_err(|error| Failure::here("signals", error))?;
     let worker = Worker::start(app.clone(), rhythm);
     super::output::write(&format!("muster listens on http://{}\n", config.listen))?;
-    let served = axum_serve(listener, routes).await;
+    let served = serve_until(listener, routes, told).await;
     tracing::info!("stopping: no new requests, finishing what is under way");
     if tokio::time::timeout(DRAIN, worker.stop()).await.is_err() {
         tracing::warn!("a loop did not finish in time; it is taken up again at the next start");
@@ -94,7 +97,8 @@ async fn open(config: &Config) -> crate::error::Result<(App, Option<crate::app::
     let policies = Policies::shipped().map_err(crate::error::Error::internal)?;
     let seal = seal_open(&config.data_dir.join("seal.key"), &*chance)?;
     let simulated_dir = config.data_dir.join("simulated");
-    folder_make(&simulated_dir).map_err(|_| crate::error::Error::internal("no folder for simulated hosts"))?;
+    folder_make(&simulated_dir)
+        .map_err(|_| crate::error::Error::internal("no folder for simulated hosts"))?;
     let settings = Settings {
         public_url: config.public_url.clone(),
         session: Span::from_seconds(i64::from(config.session_hours) * 3600),
@@ -110,11 +114,11 @@ async fn open(config: &Config) -> crate::error::Result<(App, Option<crate::app::
     App::open(Parts { db, policies, plugins, seal, settings, clock, chance }).await
 }
 
-/// Serves until the first SIGTERM or SIGINT; a second one ends the process at once.
-async fn axum_serve(listener: tokio::net::TcpListener, routes: axum::Router) -> std::io::Result<()> {
+/// Resolves at the first SIGTERM or SIGINT; a second one ends the process at once.
+fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let told = async move {
+    Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -126,8 +130,7 @@ async fn axum_serve(listener: tokio::net::TcpListener, routes: axum::Router) -> 
             }
             std::process::exit(130);
         });
-    };
-    axum::serve(listener, routes).with_graceful_shutdown(told).await
+    })
 }
 
 /// The seal of secrets at rest: its key is made at the first start and never leaves the data folder.
@@ -144,7 +147,9 @@ fn seal_open(path: &Path, chance: &dyn Chance) -> crate::error::Result<Seal> {
             chance.fill(&mut *key);
             let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
             let mut file = file.map_err(Error::internal)?;
-            writeln!(file, "{}", hex::encode(*key)).and_then(|()| file.sync_all()).map_err(Error::internal)?;
+            writeln!(file, "{}", hex::encode(*key))
+                .and_then(|()| file.sync_all())
+                .map_err(Error::internal)?;
         }
         Err(error) => return Err(Error::internal(format!("{}: {error}", path.display()))),
     }

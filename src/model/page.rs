@@ -1,5 +1,7 @@
 //! Lists: keyset cursors, sealed by nothing because they hold nothing but the last id shown.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -16,6 +18,18 @@ pub struct Page {
     pub limit: Option<u32>,
     /// The `next_cursor` of the page before.
     pub cursor: Option<String>,
+}
+
+/// Whose rows a list shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum View {
+    /// The caller's own.
+    #[default]
+    #[serde(rename = "self")]
+    Own,
+    /// Everybody's of the team.
+    Admin,
 }
 
 /// One page of a list; never cut short without a cursor.
@@ -40,6 +54,12 @@ impl Page {
     /// The id after which the page begins; the empty text is before every id.
     pub fn after(&self) -> &str {
         self.cursor.as_deref().unwrap_or("")
+    }
+
+    /// Where the page before ended; `None` for the first page.
+    pub fn place<T: FromStr>(&self) -> Result<Option<T>> {
+        let cursor = self.cursor.as_deref().map(str::parse).transpose();
+        cursor.map_err(|_| Error::field("cursor", "the `next_cursor` of the page before, as it was given"))
     }
 }
 

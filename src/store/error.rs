@@ -148,7 +148,12 @@ impl From<Error> for crate::error::Error {
                 "something with the same unique name exists already; choose another",
             )
             .with_inside(error),
-            Error::Retry(_) | Error::Moved | Error::Busy(_) | Error::Unreachable(_) | Error::Closed | Error::ReadOnly => {
+            Error::Retry(_)
+            | Error::Moved
+            | Error::Busy(_)
+            | Error::Unreachable(_)
+            | Error::Closed
+            | Error::ReadOnly => {
                 let told = "the database could not take this now; nothing was changed. Try again shortly";
                 Self::new(Kind::Unavailable, "database-busy", told).retry_after(1).with_inside(error)
             }

@@ -1,9 +1,6 @@
 //! Hosts, accelerators and drives: the rows of what runs things and of what they keep.
 
-use super::{
-    Conn, Json, Result, Tx,
-    query::record,
-};
+use super::{Conn, Json, Result, Tx, query::record};
 use crate::{
     ids::{DriveId, HostId, InstanceId, MemberId, TeamId},
     model::{
@@ -212,9 +209,10 @@ impl Conn {
         let candidate = |host: HostRow| {
             let load = loads.iter().find(|load| load.host == host.id);
             let (cpu, memory) = load.map_or((0, 0), |load| (load.cpu_millis, load.memory_bytes));
-            let size = host.facts.as_ref().map_or((0, 0), |facts| {
-                (u64::from(facts.0.cpu_millis), facts.0.memory_bytes)
-            });
+            let size = host
+                .facts
+                .as_ref()
+                .map_or((0, 0), |facts| (u64::from(facts.0.cpu_millis), facts.0.memory_bytes));
             Candidate {
                 host: host.id,
                 region: host.region,
@@ -255,7 +253,8 @@ impl Conn {
         region: &str,
     ) -> Result<Option<HostId>> {
         let member = member.map(|member| member.to_string()).unwrap_or_default();
-        let found = self.query(DRIVE_HOSTS).bind(team).bind(region).bind(member).optional::<(HostId,)>().await?;
+        let found =
+            self.query(DRIVE_HOSTS).bind(team).bind(region).bind(member).optional::<(HostId,)>().await?;
         Ok(found.map(|(host,)| host))
     }
 
@@ -285,7 +284,9 @@ impl Tx {
             .bind(row.last_ok_at)
             .bind(row.version)
             .bind(row.created_at)
-            .or_conflict(|| crate::error::Error::conflict("name-taken", "a host with this name is registered"))
+            .or_conflict(|| {
+                crate::error::Error::conflict("name-taken", "a host with this name is registered")
+            })
             .execute()
             .await?;
         Ok(())

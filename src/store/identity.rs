@@ -182,6 +182,9 @@ const MEMBER_OF_USER: &str = "
 
 const MEMBERS_PAGE: &str = "SELECT * FROM members WHERE team = $1 AND id > $2 ORDER BY id LIMIT $3";
 
+const MEMBERS_COUNT: &str = "
+    SELECT COUNT(*) FROM members WHERE team = $1 AND role <> 'owner' AND state <> 'removed'";
+
 const MEMBERS_OF_USER: &str = "
     SELECT m.id, m.team, t.slug AS team_slug, t.name AS team_name, t.preset, m.account, m.role, m.state
       FROM members m JOIN teams t ON t.id = m.team
@@ -202,7 +205,7 @@ const MEMBER_PASSWORD_SET: &str = "
      WHERE id = $1 AND state <> 'removed'";
 
 const MEMBER_LINK_USER: &str = "
-    UPDATE members SET user_id = $2, version = version + 1
+    UPDATE members SET user_id = $2, valid_from = $3, version = version + 1
      WHERE id = $1 AND user_id IS NULL AND state <> 'removed'";
 
 const MEMBER_REMOVE: &str = "
@@ -263,6 +266,11 @@ impl Conn {
     /// The team's memberships with ids above `after`, removed ones too.
     pub async fn members_page(&mut self, team: TeamId, after: &str, limit: u32) -> Result<Vec<MemberRow>> {
         self.query(MEMBERS_PAGE).bind(team).bind(after).bind(limit).all().await
+    }
+
+    /// How many members the team has, without its owner.
+    pub async fn members_count(&mut self, team: TeamId) -> Result<u32> {
+        Ok(self.query(MEMBERS_COUNT).bind(team).one::<(u32,)>().await?.0)
     }
 
     /// The user's present memberships.
@@ -419,9 +427,15 @@ impl Tx {
         Ok(query.bind(state).bind(valid_from).execute().await? == 1)
     }
 
-    /// Links a membership to a platform user; `false` when it is linked already or was removed.
-    pub async fn member_link_user(&mut self, id: MemberId, user: UserId) -> Result<bool> {
-        let query = self.query(MEMBER_LINK_USER).bind(id).bind(user);
+    /// Links a membership to a platform user, whose sessions opened from `valid_from` on are good in the team;
+    /// `false` when it is linked already or was removed.
+    pub async fn member_link_user(
+        &mut self,
+        id: MemberId,
+        user: UserId,
+        valid_from: Timestamp,
+    ) -> Result<bool> {
+        let query = self.query(MEMBER_LINK_USER).bind(id).bind(user).bind(valid_from);
         let query = query
             .or_conflict(|| Told::conflict("already-member", "the user is a member of this team already"));
         Ok(query.execute().await? == 1)

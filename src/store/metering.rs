@@ -71,6 +71,10 @@ const CHARGES_SUM: &str = "
     SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM charges
     WHERE team = $1 AND ($2 = '' OR member = $2) AND from_at >= $3 AND from_at < $4";
 
+const CHARGES_TOTAL: &str = "
+    SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM charges
+    WHERE team = $1 AND ($2 = '' OR member = $2) AND ($3 = '' OR kind = $3)";
+
 const CHARGES_SUM_OF_INSTANCE: &str = "
     SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM charges WHERE instance = $1";
 
@@ -241,6 +245,13 @@ impl Conn {
     ) -> Result<Credits> {
         let sum = self.query(CHARGES_SUM).bind(team).bind(Blank(member)).bind(since).bind(until);
         let (sum,) = sum.one::<(Credits,)>().await?;
+        Ok(sum)
+    }
+
+    /// What all charges of the team that `filter` lets through sum to.
+    pub async fn charges_total(&mut self, team: TeamId, filter: &ChargeFilter) -> Result<Credits> {
+        let sum = self.query(CHARGES_TOTAL).bind(team).bind(Blank(filter.member));
+        let (sum,) = sum.bind(filter.kind.as_str()).one::<(Credits,)>().await?;
         Ok(sum)
     }
 

@@ -24,6 +24,8 @@ const PLUGIN_INSERT: &str = "
 
 const PLUGIN_FETCH: &str = "SELECT * FROM plugins WHERE id = $1";
 
+const PLUGIN_BY_DIGEST: &str = "SELECT * FROM plugins WHERE team = $1 AND name = $2 AND digest = $3";
+
 const PLUGINS_OF_TEAM: &str = "
     SELECT * FROM plugins WHERE team IN ($1, '') AND id > $2 ORDER BY id LIMIT $3";
 
@@ -137,6 +139,16 @@ impl Conn {
     /// A plugin.
     pub async fn plugin_fetch(&mut self, id: PluginId) -> Result<Option<Plugin>> {
         self.query(PLUGIN_FETCH).bind(id).optional().await
+    }
+
+    /// The plugin of the team with this name and component.
+    pub async fn plugin_by_digest(
+        &mut self,
+        team: TeamId,
+        name: &str,
+        digest: &str,
+    ) -> Result<Option<Plugin>> {
+        self.query(PLUGIN_BY_DIGEST).bind(team).bind(name).bind(digest).optional().await
     }
 
     /// At most `limit` plugins after `after` that the team can use: its own and the site's.

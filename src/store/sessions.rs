@@ -1,6 +1,6 @@
 //! Sessions, API keys and login throttles: the rows of who may come in. Only digests of secrets are stored.
 
-use super::{Conn, Json, Result, Tx, query::record};
+use super::{Conn, Json, Result, Tx, convert::Blank, query::record};
 use crate::{
     ids::{ApiKeyId, MemberId, SessionId, TeamId, UserId},
     time::Timestamp,
@@ -99,7 +99,8 @@ const API_KEY_FETCH: &str = "SELECT * FROM api_keys WHERE id = $1";
 
 const API_KEY_BY_HASH: &str = "SELECT * FROM api_keys WHERE secret_hash = $1";
 
-const API_KEYS_PAGE: &str = "SELECT * FROM api_keys WHERE team = $1 AND id > $2 ORDER BY id LIMIT $3";
+const API_KEYS_PAGE: &str = "
+    SELECT * FROM api_keys WHERE team = $1 AND ($2 = '' OR member = $2) AND id > $3 ORDER BY id LIMIT $4";
 
 const API_KEY_REVOKE: &str = "UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
 
@@ -154,9 +155,15 @@ impl Conn {
         self.query(API_KEY_BY_HASH).bind(secret_hash).optional().await
     }
 
-    /// The team's API keys with ids above `after`, ended ones too.
-    pub async fn api_keys_page(&mut self, team: TeamId, after: &str, limit: u32) -> Result<Vec<ApiKeyRow>> {
-        self.query(API_KEYS_PAGE).bind(team).bind(after).bind(limit).all().await
+    /// API keys of a team, or of one member of it, with ids above `after`, ended ones too.
+    pub async fn api_keys_page(
+        &mut self,
+        team: TeamId,
+        member: Option<MemberId>,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<ApiKeyRow>> {
+        self.query(API_KEYS_PAGE).bind(team).bind(Blank(member)).bind(after).bind(limit).all().await
     }
 
     /// The failed logins of a subject.

@@ -184,8 +184,8 @@ async fn names_are_given_once_and_a_team_has_one_owner() {
         tx.team_insert(&team).await.unwrap();
         tx.member_insert(&owner).await.unwrap();
         tx.member_insert(&other).await.unwrap();
-        assert!(tx.member_link_user(owner.id, user.id).await.unwrap());
-        assert!(!tx.member_link_user(owner.id, user.id).await.unwrap(), "linked already");
+        assert!(tx.member_link_user(owner.id, user.id, owner.valid_from).await.unwrap());
+        assert!(!tx.member_link_user(owner.id, user.id, owner.valid_from).await.unwrap(), "linked already");
         site.commit(tx).await.unwrap();
 
         let mut tx = site.db.begin().await.unwrap();
@@ -197,7 +197,7 @@ async fn names_are_given_once_and_a_team_has_one_owner() {
         let mut tx = site.db.begin_again(tx).await;
         told(tx.member_update(&MemberRow { role: Role::Owner, ..other.clone() }).await, "owner-exists");
         let mut tx = site.db.begin_again(tx).await;
-        told(tx.member_link_user(other.id, user.id).await, "already-member");
+        told(tx.member_link_user(other.id, user.id, other.valid_from).await, "already-member");
     }
 }
 
