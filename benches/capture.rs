@@ -228,15 +228,18 @@ impl Raw {
             .synchronous(SqliteSynchronous::Full)
             .disable_statement_logging();
         let mut conn = options.connect().await.unwrap();
-        sqlx::raw_sql("CREATE TABLE raw (transaction_id TEXT, line INTEGER, account TEXT, amount INTEGER) STRICT")
-            .execute(&mut conn)
-            .await
-            .unwrap();
+        sqlx::raw_sql(
+            "CREATE TABLE raw (transaction_id TEXT, line INTEGER, account TEXT, amount INTEGER) STRICT",
+        )
+        .execute(&mut conn)
+        .await
+        .unwrap();
         Self(conn)
     }
 
     async fn rows_per_second(&mut self, per_commit: usize) -> f64 {
-        let (transaction, account) = ("txn_0190f3c5e0a7c3db1d4a2f8e6c90b170", "acct_0190f3c5e0a7c3db1d4a2f8e6c90b1");
+        let (transaction, account) =
+            ("txn_0190f3c5e0a7c3db1d4a2f8e6c90b170", "acct_0190f3c5e0a7c3db1d4a2f8e6c90b1");
         let began = Instant::now();
         for _ in 0..TEAMS {
             let mut tx = self.0.begin().await.unwrap();

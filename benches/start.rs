@@ -47,7 +47,13 @@ pub(crate) async fn measure() -> Vec<Bar> {
     vec![
         bar("S1", s1, Wanted::AtMost(150.0, 50.0), "ms", ready),
         bar("S2", s2, Wanted::AtMost(80.0, 50.0), "MB", idle),
-        bar("S2 loaded", "resident memory after reads by 100 teams", Wanted::AtMost(150.0, 90.0), "MB", loaded),
+        bar(
+            "S2 loaded",
+            "resident memory after reads by 100 teams",
+            Wanted::AtMost(150.0, 90.0),
+            "MB",
+            loaded,
+        ),
     ]
 }
 

@@ -109,7 +109,9 @@ pub(crate) fn request(method: &str, path: &str, token: &str, body: Option<&Value
     if method == "POST" {
         let key = RequestId::fresh(SystemClock.now(), &SystemChance);
         let length = body.len();
-        text += &format!("Idempotency-Key: {key}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n");
+        text += &format!(
+            "Idempotency-Key: {key}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
+        );
     }
     (text + "\r\n" + &body).into_bytes()
 }

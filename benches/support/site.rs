@@ -141,8 +141,7 @@ impl Site {
         let (id, member, now) = (self.op.id::<TeamId>(), self.op.id::<MemberId>(), self.op.now());
         let token = Token::fresh(TokenKind::ApiKey, self.op.chance());
         let account = |kind| Account::open(self.op.id(), id, None, kind, now);
-        let kinds =
-            [AccountKind::Cash, AccountKind::TeamPool, AccountKind::Revenue, AccountKind::Receivable];
+        let kinds = [AccountKind::Cash, AccountKind::TeamPool, AccountKind::Revenue, AccountKind::Receivable];
         let accounts = kinds.map(account);
         let [cash, pool, revenue, _] = accounts.each_ref().map(|account| account.id);
         let wallet = Account::open(self.op.id(), id, Some(member), AccountKind::Wallet, now);
