@@ -4,6 +4,10 @@ use std::{fmt::Display, fs, io::Write, time::Instant};
 
 use serde_json::{Value, json};
 
+/// The marks around the figures in the document.
+const BEGIN: &str = "<!-- figures -->";
+const END: &str = "<!-- end of figures -->";
+
 /// Writes of one look at the disk.
 const SYNCS: usize = 101;
 
@@ -127,20 +131,28 @@ impl Report {
         most(&self.fsync_micros) <= 2.0 * least(&self.fsync_micros)
     }
 
-    pub(crate) fn print(&self) {
-        println!("\n| Bar | What | Value | Spread | Goal (stretch) | Reached | Both sides |");
-        println!("|---|---|---|---|---|---|---|");
-        for bar in &self.bars {
-            println!("{}", bar.row());
-        }
-        println!("\nSettings:");
-        for bar in &self.bars {
-            println!("- {}: {}", bar.id, bar.settings);
-        }
+    /// The table, the settings and the machine, as a page has them.
+    pub(crate) fn page(&self) -> String {
+        let mut page = "| Bar | What | Value | Spread | Goal (stretch) | Reached | Both sides |\n".to_owned();
+        page += "|---|---|---|---|---|---|---|\n";
+        page.extend(self.bars.iter().map(|bar| bar.row() + "\n"));
+        page += "\nSettings:\n";
+        page.extend(self.bars.iter().map(|bar| format!("- {}: {}\n", bar.id, bar.settings)));
         let looks: Vec<String> = self.fsync_micros.iter().map(|micros| short(*micros)).collect();
-        println!("\n{}; fsync of 4 KiB between the bars, median µs: {}", machine(), looks.join(", "));
+        page +=
+            &format!("\n{}; fsync of 4 KiB between the bars, median µs: {}\n", machine(), looks.join(", "));
+        page
     }
 
+    /// Puts the page into the document, between its two marks.
+    pub(crate) fn insert_into(&self, document: &str) {
+        let text = fs::read_to_string(document).unwrap();
+        let (before, rest) = text.split_once(BEGIN).expect("the mark before the figures");
+        let (_, after) = rest.split_once(END).expect("the mark after the figures");
+        fs::write(document, format!("{before}{BEGIN}\n{}{END}{after}", self.page())).unwrap();
+    }
+
+    /// Writes the same for machines.
     pub(crate) fn write(&self, path: &str) {
         let document = json!({
             "machine": machine(),
