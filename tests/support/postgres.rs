@@ -86,7 +86,7 @@ impl Server {
 }
 
 /// The newest installed program of that name.
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").expect(MISSING);
     let number = |folder: &Path| folder.file_name()?.to_str()?.parse::<u32>().ok();
     let newest = versions

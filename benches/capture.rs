@@ -1,0 +1,259 @@
+//! B1 and B2: full captures by the meter, beside what the same database does at its plainest.
+//!
+//! A capture is everything that one interval of one running instance costs: rated by the price plugin, segment moved
+//! on, charge, capture from the hold with its entries and accounts, hold extended back to a full runway with its
+//! entries and accounts. Teams have one transaction each. The meter is one loop, as it is in the server; pgbench has
+//! eight clients.
+
+use std::{process::Command, sync::Arc, time::Instant};
+
+use muster::{
+    app::{App, Parts, Settings, secrets::Seal},
+    chance::SystemChance,
+    ids::InstanceId,
+    ledger::hold::runway_cost,
+    op::{Actor, SystemActor},
+    plugins::{Compiler, Limits, PluginSettings, Plugins},
+    policy::Policies,
+    time::{ManualClock, Span, Timestamp},
+};
+use sqlx::{
+    ConnectOptions, Connection, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+use tempfile::TempDir;
+
+use crate::support::{
+    postgres::{fresh_database, program},
+    report::{Bar, Wanted, median},
+    rows::{Ground, INTERVAL},
+    site::{Site, Team},
+};
+
+const ROUNDS: usize = 5;
+const TEAMS: usize = 8;
+const INSTANCES: usize = 50;
+const CAPTURES: usize = TEAMS * INSTANCES;
+/// How long pgbench runs in a round, in seconds.
+const PGBENCH_SECONDS: &str = "4";
+const PGBENCH_CLIENTS: &str = "8";
+const PGBENCH_SCALE: &str = "10";
+const RUNWAY: Span = Span::from_seconds(3_600);
+/// On the grid of intervals, so that every minute closes one.
+const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+pub(crate) async fn measure_postgres() -> Vec<Bar> {
+    let address = fresh_database();
+    let yardstick = fresh_database();
+    pgbench(&yardstick, &["-i", "-q", "-s", PGBENCH_SCALE]);
+    let books = Books::open(&address).await;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        ours.push(books.captures_per_second().await);
+        theirs.push(transactions_per_second(&yardstick));
+    }
+    let entries = books.site.verify().await;
+    vec![Bar {
+        id: "B1",
+        what: "Postgres: full captures ÷ pgbench TPC-B transactions",
+        wanted: Wanted::AtLeast(5.0, 10.0),
+        unit: "1/s",
+        ours,
+        yardstick: theirs,
+        settings: format!(
+            "one server with fsync and its other defaults; {TEAMS} teams × {INSTANCES} instances, {ROUNDS} passes; \
+             pgbench -c {PGBENCH_CLIENTS} -j 2 -s {PGBENCH_SCALE} for {PGBENCH_SECONDS} s; {entries} entries verified"
+        ),
+    }]
+}
+
+pub(crate) async fn measure_sqlite() -> Vec<Bar> {
+    let folder = tempfile::tempdir().unwrap();
+    let books = Books::open(&format!("sqlite:{}", folder.path().join("muster.db").display())).await;
+    let mut raw = Raw::open(&folder).await;
+    let (mut ours, mut theirs, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let before = books.rows().await;
+        ours.push(books.captures_per_second().await);
+        let per_commit = usize::try_from(books.rows().await - before).unwrap() / TEAMS;
+        theirs.push(raw.rows_per_second(per_commit).await);
+        rows.push(per_commit);
+    }
+    let entries = books.site.verify().await;
+    vec![Bar {
+        id: "B2",
+        what: "SQLite: full captures ÷ plain inserted rows, as many a commit",
+        wanted: Wanted::AtLeast(0.05, 0.10),
+        unit: "1/s",
+        ours,
+        yardstick: theirs,
+        settings: format!(
+            "WAL, synchronous FULL; {TEAMS} teams × {INSTANCES} instances, {ROUNDS} passes; {} rows inserted a \
+             commit, one prepared statement a row; {entries} entries verified",
+            median(&rows.iter().map(|&rows| rows as f64).collect::<Vec<_>>())
+        ),
+    }]
+}
+
+/// Books with running instances, and the services over them.
+struct Books {
+    app: App,
+    site: Site,
+    clock: Arc<ManualClock>,
+    instances: Vec<InstanceId>,
+    _folder: TempDir,
+}
+
+impl Books {
+    async fn open(address: &str) -> Self {
+        let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::new(START)));
+        let site = Site::at(address, clock.clone()).await;
+        let app = app(&site, clock.clone(), &folder).await;
+        let (product, image) = site.catalogue(10, "any").await;
+        let mut teams = Vec::new();
+        for number in 0..TEAMS {
+            teams.push(site.team(&format!("team-{number}")).await);
+        }
+        let mut read = site.db.read().await.unwrap();
+        let price = read.price_version_active(teams[0].id).await.unwrap().expect("the site's price").id;
+        drop(read);
+        let ground = Ground { product, image, host: site.host().await, price };
+        let mut instances = Vec::new();
+        for team in &teams {
+            instances.extend(plant(&site, team, &ground).await);
+        }
+        let books = Self { app, site, clock, instances, _folder: folder };
+        // Loads the plugin and warms the caches.
+        books.captures_per_second().await;
+        books
+    }
+
+    /// Lets a minute pass for every instance, and meters it.
+    async fn captures_per_second(&self) -> f64 {
+        use muster::time::Clock;
+        self.clock.advance(INTERVAL);
+        let now = self.clock.now();
+        self.site
+            .write(async |tx| {
+                for instance in &self.instances {
+                    tx.proof_advance(*instance, now).await.unwrap();
+                }
+            })
+            .await;
+        let began = Instant::now();
+        let charged = self.app.meter(&self.app.op(Actor::System(SystemActor::Meter))).await.unwrap();
+        let seconds = began.elapsed().as_secs_f64();
+        assert_eq!(charged, CAPTURES, "each instance has one closed interval");
+        charged as f64 / seconds
+    }
+
+    /// Rows that captures have inserted so far.
+    async fn rows(&self) -> u64 {
+        let [charges, transactions, entries] = [
+            "SELECT count(*) FROM charges",
+            "SELECT count(*) FROM transactions",
+            "SELECT count(*) FROM entries",
+        ];
+        self.site.count(charges).await + self.site.count(transactions).await + self.site.count(entries).await
+    }
+}
+
+async fn app(site: &Site, clock: Arc<ManualClock>, folder: &TempDir) -> App {
+    let plugins = Plugins::new(PluginSettings {
+        cache_folder: folder.path().join("plugin-cache"),
+        compiler: Compiler::Child(env!("CARGO_BIN_EXE_muster").into()),
+        limits: Limits::default(),
+    });
+    let settings = Settings {
+        public_url: "http://bench".to_owned(),
+        session: Span::from_seconds(43_200),
+        team_members: 200,
+        interval: INTERVAL,
+        runway: RUNWAY,
+        stop_latency: Span::from_seconds(30),
+        down_after: Span::from_seconds(60),
+        probe_every: Span::from_seconds(600),
+        network_pool: "10.201.0.0/16".parse().unwrap(),
+        simulated_dir: folder.path().to_owned(),
+    };
+    let parts = Parts {
+        db: site.db.clone(),
+        policies: Policies::shipped().unwrap(),
+        plugins: plugins.unwrap(),
+        seal: Seal::new(&[7; 32]),
+        settings,
+        clock,
+        chance: Arc::new(SystemChance),
+    };
+    App::open(parts).await.unwrap().0
+}
+
+/// Running instances of a team, each with a full runway held.
+async fn plant(site: &Site, team: &Team, ground: &Ground) -> Vec<InstanceId> {
+    let runway = runway_cost(ground.product.price_per_hour.to_nano().unwrap(), RUNWAY).unwrap();
+    site.write(async |tx| {
+        let mut planted = Vec::new();
+        for _ in 0..INSTANCES {
+            let instance = site.instance(tx, team, ground).await;
+            site.hold(tx, team, instance, runway).await;
+            site.segment(tx, team, instance, ground).await;
+            planted.push(instance);
+        }
+        planted
+    })
+    .await
+}
+
+fn transactions_per_second(database: &str) -> f64 {
+    let said = pgbench(database, &["-c", PGBENCH_CLIENTS, "-j", "2", "-T", PGBENCH_SECONDS, "-n"]);
+    let line = said.lines().find_map(|line| line.strip_prefix("tps = ")).expect("pgbench tells its tps");
+    line.split(' ').next().unwrap().parse().unwrap()
+}
+
+fn pgbench(database: &str, words: &[&str]) -> String {
+    let output = Command::new(program("pgbench")).args(words).arg(database).output().unwrap();
+    assert!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A table of the width of a ledger entry, written as plainly as can be.
+struct Raw(SqliteConnection);
+
+impl Raw {
+    async fn open(folder: &TempDir) -> Self {
+        let options = SqliteConnectOptions::new()
+            .filename(folder.path().join("raw.db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .disable_statement_logging();
+        let mut conn = options.connect().await.unwrap();
+        sqlx::raw_sql(
+            "CREATE TABLE raw (transaction_id TEXT, line INTEGER, account TEXT, amount INTEGER) STRICT",
+        )
+        .execute(&mut conn)
+        .await
+        .unwrap();
+        Self(conn)
+    }
+
+    async fn rows_per_second(&mut self, per_commit: usize) -> f64 {
+        let (transaction, account) =
+            ("txn_0190f3c5e0a7c3db1d4a2f8e6c90b170", "acct_0190f3c5e0a7c3db1d4a2f8e6c90b1");
+        let began = Instant::now();
+        for _ in 0..TEAMS {
+            let mut tx = self.0.begin().await.unwrap();
+            for line in 0..per_commit {
+                sqlx::query("INSERT INTO raw VALUES ($1, $2, $3, 1000)")
+                    .bind(transaction)
+                    .bind(line as i64)
+                    .bind(account)
+                    .execute(&mut *tx)
+                    .await
+                    .unwrap();
+            }
+            tx.commit().await.unwrap();
+        }
+        (TEAMS * per_commit) as f64 / began.elapsed().as_secs_f64()
+    }
+}

@@ -1,0 +1,84 @@
+//! The bars: figures as ratios to a yardstick that runs beside them, in one run on one machine.
+//!
+//! `cargo bench --locked` measures them all; `cargo bench --locked -- P1 B2` some of them. Each file measures a few
+//! bars and says what it counts; `docs/benchmarks.md` says what they mean, and a whole
+//! and valid run puts its figures there. A failed request, a book
+//! that does not balance or a missing tool ends the run: only successes are counted.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::float_arithmetic,
+    reason = "a bench prints ratios and stops where something is wrong"
+)]
+
+mod capture;
+mod decision;
+mod launch;
+mod read;
+mod running;
+mod start;
+mod support;
+
+use std::time::Instant;
+
+use support::report::{Bar, Report};
+
+/// The allocator of the server, so that yardsticks in this process have the same one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    // Cargo adds `--bench`; what is left are the names of bars, or the yardstick server of P3.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    if let [command, address] = words.as_slice()
+        && command == read::HELLO
+    {
+        return read::hello_serve(address);
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let report = runtime.block_on(measure(&words));
+    println!("\n{}", report.page());
+    report.write(concat!(env!("CARGO_TARGET_TMPDIR"), "/bars.json"));
+    assert!(report.is_valid(), "the disk's fsync moved more than twice during the run: nothing above counts");
+    if words.is_empty() && !cfg!(debug_assertions) {
+        report.insert_into(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/benchmarks.md"));
+    }
+}
+
+async fn measure(names: &[String]) -> Report {
+    let wanted = |bars: &[&str]| names.is_empty() || names.iter().any(|name| bars.contains(&name.as_str()));
+    let mut report = Report::begin();
+    if wanted(&["P1"]) {
+        add(&mut report, async { decision::measure() }).await;
+    }
+    if wanted(&["P3"]) {
+        add(&mut report, read::measure()).await;
+    }
+    if wanted(&["B1"]) {
+        add(&mut report, capture::measure_postgres()).await;
+    }
+    if wanted(&["B2"]) {
+        add(&mut report, capture::measure_sqlite()).await;
+    }
+    if wanted(&["B9"]) {
+        add(&mut report, launch::measure()).await;
+    }
+    if wanted(&["D1"]) {
+        add(&mut report, running::measure()).await;
+    }
+    if wanted(&["S1", "S2"]) {
+        add(&mut report, start::measure()).await;
+    }
+    report
+}
+
+/// Adds the bars that one file measured, and looks at the disk again.
+async fn add(report: &mut Report, bars: impl Future<Output = Vec<Bar>>) {
+    let began = Instant::now();
+    let bars = bars.await;
+    let names: Vec<&str> = bars.iter().map(|bar| bar.id).collect();
+    println!("{} took {:.0} s", names.join(" "), began.elapsed().as_secs_f64());
+    report.add(bars);
+}
