@@ -95,11 +95,6 @@ impl State {
     pub const fn is_final(self) -> bool {
         matches!(self, State::Released | State::Failed)
     }
-
-    /// Whether accelerators are held in this state.
-    pub const fn holds_accelerators(self) -> bool {
-        !matches!(self, State::Stopped | State::Released | State::Failed)
-    }
 }
 
 /// How a container of an instance is to be made; stored beside the instance, digested into a label.

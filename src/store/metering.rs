@@ -47,9 +47,6 @@ const SEGMENT_ADVANCE: &str = "
     SET billed_until = $4, next_k = $5, cumulative_nano = $6, settled = (end_at IS NOT NULL AND end_at = $4)
     WHERE id = $1 AND billed_until = $2 AND next_k = $3 AND (end_at IS NULL OR end_at >= $4)";
 
-const SEGMENT_CORRECT: &str = "
-    UPDATE segments SET cumulative_nano = $3 WHERE id = $1 AND cumulative_nano = $2";
-
 const CHARGE_INSERT: &str = "
     INSERT INTO charges (segment, k, revision, team, member, instance, kind, from_at, to_at, quantity, nano,
                          amount, uncovered, price_version, component_digest, config_digest, input_digest,
@@ -155,16 +152,6 @@ impl Tx {
         let update = self.query(SEGMENT_ADVANCE).bind(id).bind(from.billed_until).bind(from.next_k);
         let update = update.bind(to.billed_until).bind(to.next_k).bind(cumulative);
         Ok(update.execute().await? == 1)
-    }
-
-    /// Moves the exact sum after intervals were rated anew; false when it is not `from` any more.
-    pub async fn segment_correct(
-        &mut self,
-        id: SegmentId,
-        from: NanoCredits,
-        to: NanoCredits,
-    ) -> Result<bool> {
-        Ok(self.query(SEGMENT_CORRECT).bind(id).bind(from).bind(to).execute().await? == 1)
     }
 
     /// Writes a charge.

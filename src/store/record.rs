@@ -95,8 +95,6 @@ const DECISION_INSERT: &str = "
     INSERT INTO decisions (id, team, at, actor, action, resource, allowed, document)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
-const DECISION_FETCH: &str = "SELECT * FROM decisions WHERE id = $1";
-
 const AUDIT_INSERT: &str = "
     INSERT INTO audit_events (id, team, at, actor, action, target, outcome, decision, request, document)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
@@ -108,10 +106,6 @@ const OUTBOX_INSERT: &str = "
     INSERT INTO outbox (id, team, kind, document, created_at, delivered_at)
     VALUES ($1, $2, $3, $4, $5, NULL)";
 
-const OUTBOX_WAITING: &str = "SELECT * FROM outbox WHERE delivered_at IS NULL ORDER BY id LIMIT $1";
-
-const OUTBOX_DELIVERED: &str = "UPDATE outbox SET delivered_at = $2 WHERE id = $1 AND delivered_at IS NULL";
-
 const IDEMPOTENCY_FETCH: &str = "SELECT * FROM idempotency WHERE scope = $1 AND key = $2";
 
 const IDEMPOTENCY_INSERT: &str = "
@@ -120,19 +114,9 @@ const IDEMPOTENCY_INSERT: &str = "
 const IDEMPOTENCY_FORGET: &str = "DELETE FROM idempotency WHERE created_at < $1";
 
 impl Conn {
-    /// One decision.
-    pub async fn decision_fetch(&mut self, id: DecisionId) -> Result<Option<DecisionRow>> {
-        self.query(DECISION_FETCH).bind(id).optional().await
-    }
-
     /// The team's audit events, newest first, with ids below `before`; the empty text begins at the newest.
     pub async fn audit_page(&mut self, team: &str, before: &str, limit: u32) -> Result<Vec<AuditRow>> {
         self.query(AUDIT_PAGE).bind(team).bind(before).bind(limit).all().await
-    }
-
-    /// Messages that wait for delivery, oldest first.
-    pub async fn outbox_waiting(&mut self, limit: u32) -> Result<Vec<OutboxRow>> {
-        self.query(OUTBOX_WAITING).bind(limit).all().await
     }
 
     /// The answer of an earlier request with this key.
@@ -181,11 +165,6 @@ impl Tx {
         let query = self.query(OUTBOX_INSERT).bind(row.id).bind(&row.team).bind(&row.kind);
         query.bind(&row.document).bind(row.created_at).execute().await?;
         Ok(())
-    }
-
-    /// Notes that a message was delivered; `false` when that was noted before.
-    pub async fn outbox_delivered(&mut self, id: OutboxId, now: Timestamp) -> Result<bool> {
-        Ok(self.query(OUTBOX_DELIVERED).bind(id).bind(now).execute().await? == 1)
     }
 
     /// Keeps the answer of a request. Two requests with one key at the same moment: the second is a conflict.

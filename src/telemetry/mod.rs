@@ -49,14 +49,6 @@ impl Telemetry {
 }
 
 impl Handle {
-    /// A handle whose numbers nobody records: for a server inside a test, of which there may be many.
-    ///
-    /// # Errors
-    /// Never with the buckets of this file.
-    pub fn detached() -> Result<Self, Error> {
-        Ok(Self(recorder()?.build_recorder().handle()))
-    }
-
     /// All metrics in Prometheus' text format.
     pub fn render_metrics(&self) -> String {
         process::record();
