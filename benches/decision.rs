@@ -33,8 +33,14 @@ const PERMIT: &str = r#"
 
 pub(crate) fn measure() -> Vec<Bar> {
     let (policies, ids) = (Policies::shipped().unwrap(), (fresh(), fresh()));
-    let launch =
-        Launch { instances: 1, gpus: 0, used: Usage::default(), hold: credits(1), funds: credits(10) };
+    let launch = Launch {
+        instances: 1,
+        gpus: 0,
+        used: Usage::default(),
+        hold: credits(1),
+        funds: credits(10),
+        budget: None,
+    };
     let facts = Facts { launch: Some(launch), ..Facts::default() };
     let look = bar("P1", "decide a look at an instance ÷ bare is_authorized", WANTED);
     let start = bar("P1 launch", "decide a launch, with quota and funds ÷ the same", Wanted::Nothing);

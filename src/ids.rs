@@ -122,10 +122,24 @@ id! {
     TransactionId = "txn";
     /// A hold on a wallet or a pool.
     HoldId = "hold";
+    /// A piece of the money in a wallet or a pool, with its own terms.
+    LotId = "lot";
+    /// A budget of a team, a member or an API key.
+    BudgetId = "bud";
     /// A metered span with constant quantity and price.
     SegmentId = "seg";
     /// A top-up.
     TopUpId = "topup";
+    /// A voucher: a code that credits can be had for.
+    VoucherId = "vou";
+    /// A team's month, closed.
+    StatementId = "stmt";
+    /// A correction of a month that was closed.
+    CreditNoteId = "note";
+    /// A figure of a team's money that somebody wants to hear of.
+    AlertId = "alrt";
+    /// Where a team wants its messages sent.
+    WebhookId = "hook";
     /// A plugin as a team or the site uploaded it.
     PluginId = "plug";
     /// An immutable version of a team's or the site's price.

@@ -99,6 +99,17 @@ pub fn prorate(price: NanoCredits, quantity: i64, per: i64) -> Result<NanoCredit
     i64::try_from(whole + i128::from(up)).map(NanoCredits).map_err(|_| Error::Overflow)
 }
 
+impl utoipa::PartialSchema for NanoCredits {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::Integer)
+            .description(Some("Nano-credits: 1 000 000 000 are one credit"))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for NanoCredits {}
+
 impl fmt::Display for Credits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let magnitude = self.0.unsigned_abs();

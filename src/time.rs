@@ -122,6 +122,110 @@ impl utoipa::PartialSchema for Timestamp {
 
 impl utoipa::ToSchema for Timestamp {}
 
+/// A time zone by its name in the IANA database, such as `Europe/Berlin`. The rules are those that this binary carries,
+/// so that two machines never disagree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeZone(jiff::tz::TimeZone);
+
+/// A calendar month of some time zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Month {
+    /// Its year.
+    pub year: i16,
+    /// Its number, from 1.
+    pub month: i8,
+    /// Its first instant.
+    pub start_at: Timestamp,
+    /// The first instant of the next.
+    pub end_at: Timestamp,
+}
+
+impl TimeZone {
+    /// Coordinated universal time.
+    pub const UTC: Self = Self(jiff::tz::TimeZone::UTC);
+
+    /// The calendar month that `at` lies in.
+    pub fn month_at(&self, at: Timestamp) -> Month {
+        let instant = jiff::Timestamp::from_microsecond(at.0).unwrap_or(jiff::Timestamp::MIN);
+        let date = instant.to_zoned(self.0.clone()).date();
+        let first = date.first_of_month();
+        let next = first.checked_add(jiff::Span::new().months(1)).unwrap_or(jiff::civil::Date::MAX);
+        Month {
+            year: first.year(),
+            month: first.month(),
+            start_at: self.midnight(first),
+            end_at: self.midnight(next),
+        }
+    }
+
+    /// The first instant of the day that `at` lies in.
+    pub fn day_at(&self, at: Timestamp) -> Timestamp {
+        let instant = jiff::Timestamp::from_microsecond(at.0).unwrap_or(jiff::Timestamp::MIN);
+        self.midnight(instant.to_zoned(self.0.clone()).date())
+    }
+
+    /// The month that is written `2026-11`.
+    pub fn month_named(&self, text: &str) -> Option<Month> {
+        let (year, month) =
+            text.split_once('-').filter(|(year, month)| (year.len(), month.len()) == (4, 2))?;
+        let first = jiff::civil::Date::new(year.parse().ok()?, month.parse().ok()?, 1).ok()?;
+        Some(self.month_at(self.midnight(first)))
+    }
+
+    /// The first instant of a day: where the clocks skip midnight, the first that there is.
+    fn midnight(&self, date: jiff::civil::Date) -> Timestamp {
+        let instant = self.0.to_ambiguous_timestamp(date.at(0, 0, 0, 0)).compatible();
+        Timestamp(instant.map_or(i64::MAX, jiff::Timestamp::as_microsecond))
+    }
+}
+
+impl fmt::Display for TimeZone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.iana_name().unwrap_or("UTC"))
+    }
+}
+
+impl FromStr for TimeZone {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = jiff::tz::TimeZoneDatabase::bundled().get(name);
+        known
+            .map(Self)
+            .map_err(|_| format!("expected a time zone such as UTC or Europe/Berlin, got {name:?}"))
+    }
+}
+
+impl Month {
+    /// The month as it is written: `2026-11`.
+    pub fn name(&self) -> String {
+        format!("{:04}-{:02}", self.year, self.month)
+    }
+}
+
+impl serde::Serialize for TimeZone {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for TimeZone {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl utoipa::PartialSchema for TimeZone {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .examples(["Europe/Berlin"])
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for TimeZone {}
+
 /// Where "now" comes from.
 pub trait Clock: Send + Sync {
     /// The present instant.
@@ -163,6 +267,23 @@ impl Clock for ManualClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_month_begins_at_the_zones_own_midnight_also_when_the_clocks_change() {
+        let berlin: TimeZone = "Europe/Berlin".parse().unwrap();
+        let month = berlin.month_at("2026-10-31T23:30:00Z".parse().unwrap());
+        assert_eq!(
+            (month.name().as_str(), month.start_at.to_string().as_str()),
+            ("2026-11", "2026-10-31T23:00:00Z")
+        );
+        let october = berlin.month_named("2026-10").unwrap();
+        assert_eq!(october.start_at.to_string(), "2026-09-30T22:00:00Z");
+        assert_eq!(october.end_at, month.start_at);
+        assert!("Mars/Olympus".parse::<TimeZone>().is_err());
+        for wrong in ["2026-13", "2026", "26-01", "2026-1"] {
+            assert!(berlin.month_named(wrong).is_none(), "{wrong}");
+        }
+    }
 
     #[test]
     fn nanoseconds_of_a_container_engine_are_cut_to_microseconds() {

@@ -8,7 +8,7 @@ use super::App;
 use crate::{
     error::{Error, Findings, Result},
     ids::{InstanceId, MemberId, PriceVersionId, SegmentId},
-    ledger::rating::Charge,
+    ledger::rating::{Charge, RatedLine},
     model::{
         action::Action,
         page::{Items, Page, View},
@@ -42,8 +42,10 @@ pub struct ChargeView {
     pub member: MemberId,
     /// The account name of who used it.
     pub account: String,
-    /// The instance.
-    pub instance: InstanceId,
+    /// What was used: the id of an instance, a drive or another resource.
+    pub resource: String,
+    /// The instance, where it is one or belongs to one.
+    pub instance: Option<InstanceId>,
     /// What was metered, such as `instance`.
     #[serde(rename = "type")]
     pub kind: String,
@@ -57,6 +59,8 @@ pub struct ChargeView {
     pub price_version: PriceVersionId,
     /// Digest of the price plugin.
     pub component_digest: String,
+    /// The price's own lines, which the exact cost is the sum of.
+    pub lines: Vec<RatedLine>,
     /// Whether the amount is provisional, because the price plugin gave no usable answer.
     pub parked: bool,
     /// Why it is; empty otherwise.
@@ -67,6 +71,8 @@ pub struct ChargeView {
     pub k: u64,
     /// 0, then one more for each time it was rated anew.
     pub revision: u32,
+    /// Why a later revision was made; empty for the first.
+    pub reason: String,
 }
 
 /// Which charges a bill is about.
@@ -143,6 +149,7 @@ impl ChargeView {
             to: charge.to_at,
             member: charge.member,
             account: accounts.get(&charge.member).cloned().unwrap_or_default(),
+            resource: charge.resource,
             instance: charge.instance,
             kind: charge.kind,
             quantity: charge.quantity,
@@ -150,11 +157,13 @@ impl ChargeView {
             uncovered: charge.uncovered,
             price_version: charge.price_version,
             component_digest: charge.component_digest,
+            lines: charge.lines,
             parked: charge.parked,
             parked_because: charge.parked_because,
             segment: charge.segment,
             k: charge.k,
             revision: charge.revision,
+            reason: charge.reason,
         }
     }
 }

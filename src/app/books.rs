@@ -6,15 +6,15 @@ use serde::Serialize;
 use super::{App, gate::Scope};
 use crate::{
     error::{Error, Result},
-    ids::{MemberId, TeamId},
+    ids::{AccountId, MemberId, TeamId},
     ledger::{
         account::{Account, AccountKind},
+        journal::{Journal, Outcome},
         posting::{Header, IdemKey, Posting},
     },
     model::page::View,
     money::Credits,
     op::Op,
-    store::{self, Tx},
 };
 
 /// The most that one request may move: whoever asks for more has slipped on the keyboard.
@@ -75,17 +75,19 @@ impl App {
     }
 }
 
-/// Puts `posting` into the books; `source` is the account that pays.
+/// Puts `posting` into the journal; `source` is the account that pays.
 ///
 /// # Errors
 /// The conflict `not-enough-credits` when `source` has too little; then nothing was written.
-pub(crate) async fn post(tx: &mut Tx, header: &Header, posting: &Posting, source: &Account) -> Result<()> {
-    match tx.posting_apply(header, posting).await? {
-        store::Outcome::Applied => Ok(()),
-        store::Outcome::AlreadyApplied => {
-            Err(Error::internal(format!("{} was recorded before", header.idem_key)))
-        }
-        store::Outcome::Refused(_) => Err(not_enough(source)?),
+pub(crate) fn post(
+    journal: &mut Journal,
+    header: Header,
+    posting: &Posting,
+    source: AccountId,
+) -> Result<()> {
+    match journal.post(header, posting)? {
+        Outcome::Applied => Ok(()),
+        Outcome::Refused(_) => Err(not_enough(journal.account(source)?)?),
     }
 }
 

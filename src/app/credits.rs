@@ -18,6 +18,7 @@ use crate::{
     money::Credits,
     op::Op,
     policy::{Facts, Resource},
+    store::Concern,
     time::Timestamp,
 };
 
@@ -113,18 +114,17 @@ impl App {
             member.team == team && (member.state != MemberState::Removed || !assigns)
         });
         let member = member.ok_or_else(|| Error::field("/member", "there is no such member in this team"))?;
-        let pool = tx.account_of_team(team, AccountKind::TeamPool).await?;
-        let wallet = tx.account_of_member(team, member.id).await?;
+        let mut journal = tx.journal(op, team, &Concern::of(member.id)).await?;
+        let (pool, wallet) = (journal.own(AccountKind::TeamPool)?, journal.wallet(member.id)?);
         let (posting, source) = if assigns {
-            (Posting::assign(pool.id, wallet.id, new.amount)?, &pool)
+            (Posting::assign(pool, wallet, new.amount)?, pool)
         } else {
-            (Posting::reclaim(wallet.id, pool.id, new.amount)?, &wallet)
+            (Posting::reclaim(wallet, pool, new.amount)?, wallet)
         };
         let key = IdemKey::request(kind, op.request);
         let header = Header { reason: new.note, member: Some(member.id), ..self.header(op, team, key) };
-        books::post(&mut tx, &header, &posting, source).await?;
-        let pool = tx.account_of_team(team, AccountKind::TeamPool).await?;
-        let wallet = tx.account_of_member(team, member.id).await?;
+        books::post(&mut journal, header.clone(), &posting, source)?;
+        tx.journal_write(&journal).await?;
         let moved = CreditsMoved {
             transaction: header.id,
             kind,
@@ -132,8 +132,8 @@ impl App {
             amount: new.amount,
             note: header.reason,
             at: header.occurred_at,
-            pool: Funds::of(&pool)?,
-            wallet: Some(Funds::of(&wallet)?),
+            pool: Funds::of(journal.account(pool)?)?,
+            wallet: Some(Funds::of(journal.account(wallet)?)?),
         };
         let outcome = Outcome {
             team: team.to_string(),
@@ -154,14 +154,13 @@ impl App {
         let (mut tx, permit) =
             self.permit(op, tx, &asker, Action::GrantCredits, Resource::Site, Facts::default()).await?;
         let team = team_named(&mut tx, team).await?.id;
-        tx.team_lock(team).await?;
-        let promo = tx.account_of_team(team, AccountKind::Promo).await?;
-        let pool = tx.account_of_team(team, AccountKind::TeamPool).await?;
-        let posting = Posting::grant(promo.id, pool.id, new.amount)?;
+        let mut journal = tx.journal(op, team, &Concern::default()).await?;
+        let (promo, pool) = (journal.own(AccountKind::Promo)?, journal.own(AccountKind::TeamPool)?);
+        let posting = Posting::grant(promo, pool, new.amount, None)?;
         let key = IdemKey::request(TransactionKind::Grant, op.request);
         let header = Header { reason: new.note, ..self.header(op, team, key) };
-        books::post(&mut tx, &header, &posting, &promo).await?;
-        let pool = tx.account_of_team(team, AccountKind::TeamPool).await?;
+        books::post(&mut journal, header.clone(), &posting, promo)?;
+        tx.journal_write(&journal).await?;
         let moved = CreditsMoved {
             transaction: header.id,
             kind: TransactionKind::Grant,
@@ -169,7 +168,7 @@ impl App {
             amount: new.amount,
             note: header.reason,
             at: header.occurred_at,
-            pool: Funds::of(&pool)?,
+            pool: Funds::of(journal.account(pool)?)?,
             wallet: None,
         };
         let outcome = Outcome {

@@ -15,16 +15,13 @@ use crate::{
     docker::Backend,
     error::{Error, Result},
     ids::{HostId, InstanceId, TeamId},
-    ledger::{
-        account::AccountKind,
-        posting::{IdemKey, Posting},
-    },
+    ledger::posting::IdemKey,
     model::{
         host::{AdminState, Reach},
         instance::{Desired, Detail, Phase, Reason, Seen, State, container_name},
     },
     op::Op,
-    store::{Outcome, Tx, fleet::HostRow, instances::InstanceRow},
+    store::{Concern, Tx, fleet::HostRow, instances::InstanceRow},
     time::{Span, Timestamp},
 };
 
@@ -287,7 +284,8 @@ impl App {
         {
             // It was started by a pass that died before writing so: its time is owed all the same.
             row.started_at = Some(started_at);
-            tx.segment_open(&self.segment(op, &row, started_at)?).await?;
+            let segment = self.segment(op, &mut tx, &row, started_at).await?;
+            tx.segment_open(&segment).await?;
         }
         row.exit_code = detail.as_ref().and_then(|detail| detail.exit_code);
         if never_ran {
@@ -348,20 +346,12 @@ impl App {
     }
 
     async fn hold_give_back(&self, op: &Op, tx: &mut Tx, row: &InstanceRow) -> Result<()> {
-        let Some(hold) = tx.hold_open_of_instance(row.id).await? else { return Ok(()) };
-        let rest = hold.remaining()?;
-        if rest.is_positive() {
-            let revenue = tx.account_of_team(row.team, AccountKind::Revenue).await?;
-            let posting = Posting::hold_release(hold.account, revenue.id, rest)?;
-            let mut header = self.header(op, row.team, IdemKey::hold_release(hold.id));
-            header.member = Some(row.member);
-            header.instance = Some(row.id);
-            if tx.posting_apply(&header, &posting).await? != Outcome::Applied {
-                return Err(Error::internal(format!("the hold {} could not be released", hold.id)));
-            }
-        }
-        tx.hold_close(hold.id, rest, op.now()).await?;
-        Ok(())
+        let mut journal = tx.journal(op, row.team, &Concern::hold_of(row.member, row.id)).await?;
+        let Some(hold) = journal.hold_of(row.id).map(|hold| hold.id) else { return Ok(()) };
+        let mut header = self.header(op, row.team, IdemKey::hold_release(hold));
+        (header.member, header.instance) = (Some(row.member), Some(row.id));
+        journal.hold_release(header, hold)?;
+        Ok(tx.journal_write(&journal).await?)
     }
 
     /// Takes the accelerators back, from the instance and from the counts of its holders.
@@ -398,7 +388,7 @@ impl App {
     async fn end_write(&self, tx: &mut Tx, row: &mut InstanceRow, end: Timestamp) -> Result<()> {
         if row.ended_at.is_none() {
             row.ended_at = Some(end);
-            if let Some(segment) = tx.segment_open_of_instance(row.id, INSTANCE_TIME).await? {
+            if let Some(segment) = tx.segment_open_of(&row.id.to_string(), INSTANCE_TIME).await? {
                 tx.segment_close(segment.id, end).await?;
             }
         }
@@ -435,9 +425,7 @@ impl App {
         for (team, ids) in teams {
             let mut tx = self.db.begin().await?;
             tx.team_lock(team).await?;
-            for id in ids {
-                tx.proof_advance(id, at).await?;
-            }
+            tx.proofs_advance(&ids, at).await?;
             self.system_commit(op, tx).await?;
         }
         Ok(())

@@ -14,11 +14,12 @@ use super::{
 };
 use crate::{
     error::{Error, Findings, Kind, Result},
-    ids::{DriveId, HoldId, HostId, InstanceId},
+    ids::{AccountId, ApiKeyId, DriveId, HoldId, HostId, InstanceId},
     ledger::{
-        account::{Account, AccountKind},
-        hold::{self, Hold, HoldState},
-        posting::{IdemKey, Posting},
+        account::AccountKind,
+        hold,
+        journal::{self, Bound, Journal, NewHold, User},
+        posting::IdemKey,
     },
     model::{
         action::Action,
@@ -28,10 +29,10 @@ use crate::{
         team::Spending,
     },
     money::Credits,
-    op::Op,
-    policy::{Facts, Launch, Resource},
+    op::{Actor, Op},
+    policy::{BudgetRoom, Facts, Launch, Resource},
     store::{
-        self, Conn, Json, Tx,
+        Concern, Conn, Json, Tx,
         catalog::{ImageRow, ProductRow},
         fleet::DriveRow,
         instances::InstanceRow,
@@ -100,7 +101,11 @@ pub struct Estimate {
     pub runway_seconds: i64,
     /// Credits that can be spent now.
     pub available: Credits,
-    /// Whole minutes that the available credits pay for; absent when the price is 0.
+    /// What the tightest budget leaves; absent when no budget stands in the way of launches.
+    pub budget: Option<BudgetRoom>,
+    /// What would end the run first: `credits` or the name of the budget.
+    pub binding: String,
+    /// Whole minutes that credits and budgets pay for; absent when the price is 0.
     pub affordable_minutes: Option<i64>,
     /// GPUs that the instance would have.
     pub gpus: u32,
@@ -181,23 +186,27 @@ impl App {
         drop(read);
         let (per_hour, degraded) = self.quote(op, &scope, &plan).await?;
         let mut read = self.db.read().await?;
-        let hold = self.hold_for(per_hour)?;
-        let account = spendable(&mut read, &scope).await?;
-        let available = account.balance.available()?;
-        let facts = self.facts(&mut read, &scope, &plan, available, hold).await?;
+        let hold = self.hold_for(&scope, per_hour)?;
+        let journal = read.journal_look(op, scope.team.id, &concern(op, &scope)).await?;
+        let purse = Purse::of(op, &scope, &journal)?;
+        let available = purse.funds;
+        let facts = self.facts(&mut read, &scope, &plan, &purse, hold).await?;
         self.look(op, &scope.asker, Action::CreateEstimate, plan.resource(&scope)?, facts.clone()).await?;
         let decision = self.decide(&scope.asker, Action::CreateInstance, &plan.resource(&scope)?, &facts);
         let need = plan.need(None);
         let candidates = read.candidates().await?;
         let no_capacity = placement::place(&need, &candidates).err().map(|why| why.to_string());
-        let affordable = (per_hour.is_positive() && available.is_positive())
-            .then(|| i128::from(available.as_micros()) * 60 / i128::from(per_hour.as_micros()))
+        let (binding, most) = purse.binding();
+        let affordable = (per_hour.is_positive() && most.is_positive())
+            .then(|| i128::from(most.as_micros()) * 60 / i128::from(per_hour.as_micros()))
             .map(|minutes| i64::try_from(minutes).unwrap_or(i64::MAX));
         Ok(Estimate {
             price_per_hour: per_hour,
             hold,
-            runway_seconds: self.settings.runway.as_micros() / crate::time::SECOND,
+            runway_seconds: self.runway(&scope.team.terms).as_micros() / crate::time::SECOND,
             available,
+            budget: purse.room.clone(),
+            binding,
             affordable_minutes: if per_hour.is_positive() { affordable.or(Some(0)) } else { None },
             gpus: plan.gpus,
             allowed: decision.allowed(),
@@ -237,14 +246,14 @@ impl App {
     ) -> Result<Option<InstanceView>> {
         let mut tx = self.begin(op).await?;
         let scope = self.enter(op, &mut tx, team).await?;
-        tx.team_lock(scope.team.id).await?;
+        let mut journal = tx.journal(op, scope.team.id, &concern(op, &scope)).await?;
         let plan = self.plan(&mut tx, &scope, &new.product, &new.image, new.unit_qty).await?;
         if !plan.same_price(quoted) {
             return Ok(None);
         }
-        let hold = self.hold_for(per_hour)?;
-        let account = spendable(&mut tx, &scope).await?;
-        let facts = self.facts(&mut tx, &scope, &plan, account.balance.available()?, hold).await?;
+        let hold = self.hold_for(&scope, per_hour)?;
+        let purse = Purse::of(op, &scope, &journal)?;
+        let facts = self.facts(&mut tx, &scope, &plan, &purse, hold).await?;
         let resource = plan.resource(&scope)?;
         let (mut tx, permit) =
             self.permit(op, tx, &scope.asker, Action::CreateInstance, resource, facts).await?;
@@ -289,13 +298,17 @@ impl App {
             proof_at: None,
             draining_since: None,
             warned_percent: UNWARNED,
+            api_key: api_key(op),
+            pulling_at: None,
+            held: Json(place.accelerators.clone()),
             version: 1,
         };
         tx.instance_insert(&row).await?;
         if !tx.allocations_take(instance, &place.accelerators).await? {
             return Ok(None);
         }
-        self.hold_place(op, &mut tx, &row, &account, hold).await?;
+        self.hold_place(op, &mut journal, &row, purse.account, hold)?;
+        tx.journal_write(&journal).await?;
         let view = InstanceView::of(&mut tx, row).await?;
         self.launch_conclude(op, tx, &permit, &view).await?;
         Ok(Some(view))
@@ -312,43 +325,31 @@ impl App {
         self.conclude(op, tx, granted, outcome).await
     }
 
-    async fn hold_place(
+    /// Sets a launch's runway aside.
+    pub(super) fn hold_place(
         &self,
         op: &Op,
-        tx: &mut Tx,
+        journal: &mut Journal,
         instance: &InstanceRow,
-        account: &Account,
+        account: AccountId,
         amount: Credits,
     ) -> Result<()> {
-        let hold = Hold {
-            id: op.id::<HoldId>(),
-            team: instance.team,
-            member: instance.member,
-            instance: instance.id,
-            account: account.id,
-            reserved: amount,
-            captured: Credits::ZERO,
-            released: Credits::ZERO,
-            extensions: 0,
-            state: HoldState::Open,
-            created_at: op.now(),
-            closed_at: None,
-        };
-        tx.hold_insert(&hold).await?;
-        if !amount.is_positive() {
-            return Ok(());
-        }
-        let revenue = tx.account_of_team(instance.team, AccountKind::Revenue).await?;
-        let posting = Posting::hold_place(account.id, revenue.id, amount)?;
-        let mut header = self.header(op, instance.team, IdemKey::hold_place(hold.id));
-        header.member = Some(instance.member);
-        header.instance = Some(instance.id);
-        match tx.posting_apply(&header, &posting).await? {
-            store::Outcome::Applied => Ok(()),
-            // The policy saw enough money a moment ago in this very transaction, so this is the net under it.
-            store::Outcome::AlreadyApplied | store::Outcome::Refused(_) => {
+        let hold: HoldId = op.id();
+        let user = User { member: instance.member, api_key: instance.api_key };
+        let mut header = self.header(op, instance.team, IdemKey::hold_place(hold));
+        (header.member, header.instance) = (Some(instance.member), Some(instance.id));
+        match journal
+            .hold_place(header, NewHold { id: hold, user, instance: instance.id, account, amount })?
+        {
+            journal::Outcome::Applied => Ok(()),
+            // The policy saw enough a moment ago in this very transaction, so this is the net under it.
+            journal::Outcome::Refused(Bound::Account(_)) => {
                 let told = "the credits were spent meanwhile; look at the balance";
                 Err(Error::conflict("not-enough-credits", told))
+            }
+            journal::Outcome::Refused(Bound::Budget(_)) => {
+                let told = "a budget was used up meanwhile; look at the budgets";
+                Err(Error::conflict("budget-used-up", told))
             }
         }
     }
@@ -392,8 +393,8 @@ impl App {
     }
 
     /// The hold of a launch: a full runway at the quoted price.
-    fn hold_for(&self, per_hour: Credits) -> Result<Credits> {
-        Ok(hold::runway_cost(per_hour.to_nano()?, self.settings.runway)?)
+    pub(super) fn hold_for(&self, scope: &Scope, per_hour: Credits) -> Result<Credits> {
+        Ok(hold::runway_cost(per_hour.to_nano()?, self.runway(&scope.team.terms))?)
     }
 
     async fn plan(
@@ -438,14 +439,15 @@ impl App {
         conn: &mut Conn,
         scope: &Scope,
         plan: &Plan,
-        funds: Credits,
+        purse: &Purse,
         hold: Credits,
     ) -> Result<Facts> {
         let used = match &scope.member {
             Some(member) => conn.usage_fetch(&member.id.to_string()).await?,
             None => Default::default(),
         };
-        let launch = Launch { instances: 1, gpus: plan.gpus, used, hold, funds };
+        let budget = purse.room.clone();
+        let launch = Launch { instances: 1, gpus: plan.gpus, used, hold, funds: purse.funds, budget };
         Ok(Facts { launch: Some(launch), ..Facts::default() })
     }
 
@@ -516,12 +518,55 @@ impl Plan {
     }
 }
 
-/// The account that a launch in this team spends.
-async fn spendable(conn: &mut Conn, scope: &Scope) -> Result<Account> {
-    match (scope.team.spending, &scope.member) {
-        (Spending::Wallet, Some(member)) => Ok(conn.account_of_member(scope.team.id, member.id).await?),
-        _ => Ok(conn.account_of_team(scope.team.id, AccountKind::TeamPool).await?),
+/// What a launch would spend: the account, what is in it to spend, and what the tightest budget leaves.
+pub(super) struct Purse {
+    pub(super) account: AccountId,
+    pub(super) funds: Credits,
+    pub(super) room: Option<BudgetRoom>,
+}
+
+impl Purse {
+    pub(super) fn of(op: &Op, scope: &Scope, journal: &Journal) -> Result<Self> {
+        let account = match (scope.team.spending, &scope.member) {
+            (Spending::Wallet, Some(member)) => journal.wallet(member.id)?,
+            _ => journal.own(AccountKind::TeamPool)?,
+        };
+        let funds = journal.spendable(account, op.now())?;
+        let mut room: Option<BudgetRoom> = None;
+        if let Some(member) = &scope.member {
+            let user = User { member: member.id, api_key: api_key(op) };
+            for (budget, period) in journal.budgets_of(user, op.now()) {
+                let left = budget.left(&period)?;
+                if budget.binds_launches() && room.as_ref().is_none_or(|tightest| left < tightest.left) {
+                    let (name, ceiling) = (budget.name.clone(), budget.ceiling);
+                    room = Some(BudgetRoom { name, left, ceiling });
+                }
+            }
+        }
+        Ok(Self { account, funds, room })
     }
+
+    /// What ends first, by name, and how much it has.
+    fn binding(&self) -> (String, Credits) {
+        match &self.room {
+            Some(room) if room.left < self.funds => (room.name.clone(), room.left),
+            _ => ("credits".to_owned(), self.funds),
+        }
+    }
+}
+
+/// The API key that asks, if one does.
+pub(super) fn api_key(op: &Op) -> Option<ApiKeyId> {
+    match &op.actor {
+        Actor::Key { key, .. } => Some(*key),
+        _ => None,
+    }
+}
+
+/// What a launch needs to know of the books.
+pub(super) fn concern(op: &Op, scope: &Scope) -> Concern {
+    let members = scope.member.iter().map(|member| member.id).collect();
+    Concern { members, keys: api_key(op).into_iter().collect(), ..Concern::default() }
 }
 
 /// The host that the wanted drives are on, if any exist already in the region.

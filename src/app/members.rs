@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    App,
+    App, books,
     credentials::{self, FirstPassword, Secret},
     gate::{Outcome, Scope},
     login::member_suspended,
@@ -17,7 +17,7 @@ use crate::{
     ids::{MemberId, UserId},
     ledger::{
         account::AccountKind,
-        posting::{IdemKey, Posting},
+        posting::{Header, IdemKey, Posting, TransactionKind},
     },
     model::{
         action::Action,
@@ -28,7 +28,7 @@ use crate::{
     money::Credits,
     op::Op,
     policy::{Facts, Resource},
-    store::{self, Conn, Tx, identity::MemberRow},
+    store::{Concern, Conn, Tx, identity::MemberRow},
     time::Timestamp,
 };
 
@@ -258,10 +258,11 @@ impl App {
         tx.member_insert(&row).await?;
         self.holdings_open(op, &mut tx, &row).await?;
         if credits.is_positive() {
-            let pool = tx.account_of_team(row.team, AccountKind::TeamPool).await?;
-            let wallet = tx.account_of_member(row.team, row.id).await?;
-            let posting = Posting::assign(pool.id, wallet.id, credits)?;
-            self.transfer(op, &mut tx, &row, &posting, "initial credits").await?;
+            let mut journal = tx.journal(op, row.team, &Concern::of(row.id)).await?;
+            let (pool, wallet) = (journal.own(AccountKind::TeamPool)?, journal.wallet(row.id)?);
+            let header = self.transfer_header(op, &row, TransactionKind::Assign, "initial credits");
+            books::post(&mut journal, header, &Posting::assign(pool, wallet, credits)?, pool)?;
+            tx.journal_write(&journal).await?;
         }
         let login = self.login_details(&scope, &row);
         let mut issued = IssuedMember { member: row.into(), login };
@@ -281,26 +282,10 @@ impl App {
         }
     }
 
-    /// Records a transfer between the team's pool and the member's wallet.
-    async fn transfer(
-        &self,
-        op: &Op,
-        tx: &mut Tx,
-        member: &MemberRow,
-        posting: &Posting,
-        reason: &str,
-    ) -> Result<()> {
-        let mut header = self.header(op, member.team, IdemKey::request(posting.kind(), op.request));
-        header.member = Some(member.id);
-        header.reason = reason.to_owned();
-        match tx.posting_apply(&header, posting).await? {
-            store::Outcome::Applied => Ok(()),
-            store::Outcome::AlreadyApplied => Err(Error::internal(format!("{} again", header.idem_key))),
-            store::Outcome::Refused(_) => {
-                let told = "the team's pool does not have that much; top up first, or assign less";
-                Err(Error::conflict("not-enough-credits", told))
-            }
-        }
+    /// The header of a transfer between the team's pool and the member's wallet.
+    fn transfer_header(&self, op: &Op, member: &MemberRow, kind: TransactionKind, reason: &str) -> Header {
+        let header = self.header(op, member.team, IdemKey::request(kind, op.request));
+        Header { member: Some(member.id), reason: reason.to_owned(), ..header }
     }
 
     /// The members whom the caller may see, the oldest first; whoever may see only themselves sees themselves.
@@ -457,21 +442,22 @@ impl App {
 
     /// Writes a removal; how many credits went back to the pool.
     async fn member_clear(&self, op: &Op, mut tx: Tx, row: &MemberRow) -> Result<(Tx, Credits)> {
-        tx.team_lock(row.team).await?;
+        let mut journal = tx.journal(op, row.team, &Concern::of(row.id)).await?;
         let live = tx.instances_live_of_member(row.id).await?;
-        let wallet = tx.account_of_member(row.team, row.id).await?;
-        if live > 0 || wallet.balance.pending().is_positive() {
+        let wallet = journal.wallet(row.id)?;
+        if live > 0 || journal.account(wallet)?.balance.pending().is_positive() {
             let told = format!(
                 "{live} instances of this member are not over, or money is still held for them; release them \
                  first and wait for their last bill"
             );
             return Err(Error::conflict("member-in-use", told));
         }
-        let rest = wallet.balance.available()?;
+        let rest = journal.spendable(wallet, op.now())?;
         if rest.is_positive() {
-            let pool = tx.account_of_team(row.team, AccountKind::TeamPool).await?;
-            let posting = Posting::reclaim(wallet.id, pool.id, rest)?;
-            self.transfer(op, &mut tx, row, &posting, "member removed").await?;
+            let pool = journal.own(AccountKind::TeamPool)?;
+            let header = self.transfer_header(op, row, TransactionKind::Reclaim, "member removed");
+            books::post(&mut journal, header, &Posting::reclaim(wallet, pool, rest)?, wallet)?;
+            tx.journal_write(&journal).await?;
         }
         if !tx.member_remove(row.id, row.version, op.now()).await? {
             return Err(Error::not_found("member"));

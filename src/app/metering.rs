@@ -1,55 +1,36 @@
-//! Metering: turns proven running time into charges, extends the money ahead, and drains what cannot be extended.
+//! Metering: turns proven use into charges, and hands what runs to `funding` for the money ahead.
 //!
 //! Intervals are a pure function of the segment, so a pass may run twice, late, or on two servers at once: what is
 //! charged is the same. A capture never fails for money; only the extension of a hold does.
 
-use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
 
-use super::{App, prices::ActivePrice};
+use super::{App, rating::Rated};
 use crate::{
-    error::{Error, Result},
-    ids::{AccountId, SegmentId, TeamId},
+    error::Result,
+    ids::{HostId, InstanceId, SegmentId, TeamId},
     ledger::{
-        account::AccountKind,
-        hold::{self, Hold},
-        interval::{Interval, Segment, Watermark},
-        posting::{IdemKey, Posting},
-        rating::{self, Charge, Tally},
+        interval::{Segment, Watermark},
+        journal::{Journal, Payer, User, user_of},
+        posting::IdemKey,
+        rating::{Charge, Tally},
     },
-    model::{
-        instance::{Desired, Reason},
-        price::{RateContext, UsageRecord},
-    },
-    money::{Credits, NanoCredits},
+    money::Credits,
     op::Op,
-    store::{
-        Outcome, Tx,
-        instances::InstanceRow,
-        record::{AuditRow, OutboxRow},
-    },
-    time::Timestamp,
+    store::{Advance, Concern, instances::InstanceRow},
 };
 
 /// Segments of one page: they are rated and captured together.
 const PAGE: u32 = 200;
 
-/// Intervals of one segment in one pass; what is left is due at once in the next.
-const MOST_INTERVALS: usize = 500;
+/// Intervals of one team in one transaction; what is left is due at once in the next.
+const MOST_INTERVALS: usize = 4_000;
 
-/// What one interval of a segment costs, before the books are opened.
-struct Rated {
-    interval: Interval,
-    nano: NanoCredits,
-    input_digest: String,
-    parked_because: Option<String>,
-}
-
-/// A segment with its closed intervals, rated.
-struct Due {
-    segment: Segment,
-    instance: InstanceRow,
-    price: ActivePrice,
-    rated: Vec<Rated>,
+/// What a transaction of the meter writes besides its journal.
+#[derive(Default)]
+struct Billed {
+    charges: Vec<Charge>,
+    advances: Vec<Advance>,
 }
 
 impl App {
@@ -63,12 +44,12 @@ impl App {
             drop(read);
             let Some(last) = page.last() else { return Ok(charged) };
             after = Some(last.id);
-            let mut teams: std::collections::BTreeMap<TeamId, Vec<Segment>> = Default::default();
+            let mut teams: BTreeMap<TeamId, Vec<Segment>> = BTreeMap::new();
             for segment in page {
                 teams.entry(segment.team).or_default().push(segment);
             }
             for (team, segments) in teams {
-                match self.meter_team(op, team, segments).await {
+                match self.meter_segments(op, team, segments).await {
                     Ok(count) => charged += count,
                     // One team's trouble must not stop the others' meters; the next pass tries again.
                     Err(error) => tracing::error!(%team, ?error, "metering failed"),
@@ -83,324 +64,158 @@ impl App {
         let segments = read.segments_of_instance(instance.id).await?;
         drop(read);
         let due = segments.into_iter().filter(|segment| !segment.settled).collect();
-        self.meter_team(op, instance.team, due).await?;
+        self.meter_segments(op, instance.team, due).await?;
         Ok(())
     }
 
-    async fn meter_team(&self, op: &Op, team: TeamId, segments: Vec<Segment>) -> Result<usize> {
-        let mut due = Vec::with_capacity(segments.len());
-        for segment in segments {
-            due.push(self.rate(op, segment).await?);
-        }
-        let mut tx = self.db.begin().await?;
-        tx.team_lock(team).await?;
+    /// Charges what is due of segments of one team, in as many transactions as a long backlog takes.
+    async fn meter_segments(&self, op: &Op, team: TeamId, mut segments: Vec<Segment>) -> Result<usize> {
         let mut charged = 0;
-        let mut woken = Vec::new();
-        for due in due {
-            charged += self.capture(op, &mut tx, &due).await?;
-            woken.extend(self.fund(op, &mut tx, &due).await?);
-        }
-        self.system_commit(op, tx).await?;
-        metrics::counter!("muster_metering_intervals_total").increment(charged as u64);
-        for host in woken {
-            self.fleet.wake(host);
+        while !segments.is_empty() {
+            let most = (MOST_INTERVALS / segments.len()).max(1);
+            let rated = self.rate_segments(op, team, &segments, most).await?;
+            let late: Vec<bool> = rated.iter().map(|rated| rated.len() == most).collect();
+            charged += self.capture_segments(op, team, &segments, &rated).await?;
+            let behind: Vec<Segment> = segments
+                .into_iter()
+                .zip(late)
+                .filter(|(_, late)| *late)
+                .map(|(segment, _)| segment)
+                .collect();
+            segments = Vec::with_capacity(behind.len());
+            let mut read = self.db.read().await?;
+            for segment in behind {
+                segments.extend(read.segment_fetch(segment.id).await?.filter(|segment| !segment.settled));
+            }
         }
         Ok(charged)
     }
 
-    /// Rates the closed intervals of a segment; outside any transaction, because a plugin is run.
-    async fn rate(&self, op: &Op, segment: Segment) -> Result<Due> {
-        let mut read = self.db.read().await?;
-        let gone = || Error::internal("a segment without its instance, product or price");
-        let instance = read.instance_fetch(segment.instance).await?.ok_or_else(gone)?;
-        let product = read.product_fetch(instance.product).await?.ok_or_else(gone)?;
-        let price = self.price_version(&mut read, segment.price_version).await?;
-        drop(read);
-        let intervals: Vec<Interval> = segment.closed_intervals().take(MOST_INTERVALS).collect();
-        let record = |interval: &Interval| UsageRecord {
-            sku: 0,
-            member: 0,
-            quantity: segment.quantity,
-            segment_start: segment.start_at,
-            from: interval.from,
-            to: interval.to,
-        };
-        let records: Vec<UsageRecord> = intervals.iter().map(record).collect();
-        let context = RateContext {
-            team: segment.team.to_string(),
-            config: price.config.clone(),
-            now: op.now(),
-            skus: vec![super::prices::sku_with(&product, segment.unit_price)],
-            members: vec![segment.member.to_string()],
-        };
-        let answer = self.price_rate(&price, &context, &records).await;
-        let per_hour = instance.quoted_per_hour.to_nano()?;
-        let mut rated = Vec::with_capacity(intervals.len());
-        for (i, interval) in intervals.into_iter().enumerate() {
-            let span = interval.to - interval.from;
-            let (nano, parked_because) = match &answer {
-                Ok(amounts) if !rating::exceeds_quote(amounts[i], per_hour, span) => (amounts[i], None),
-                Ok(_) => (
-                    rating::at_rate(per_hour, segment.start_at, interval.from, interval.to)?,
-                    Some("the plugin charged more than it had quoted".to_owned()),
-                ),
-                Err(error) => (
-                    rating::at_rate(per_hour, segment.start_at, interval.from, interval.to)?,
-                    Some(error.to_string()),
-                ),
-            };
-            let input_digest = digest_of(&context.skus, &records[i])?;
-            rated.push(Rated { interval, nano, input_digest, parked_because });
-        }
-        Ok(Due { segment, instance, price, rated })
-    }
-
-    /// Writes charges and moves money from the hold, interval by interval in one posting.
-    async fn capture(&self, op: &Op, tx: &mut Tx, due: &Due) -> Result<usize> {
-        let segment = &due.segment;
-        let Some(last) = due.rated.last() else {
-            return Ok(0);
-        };
-        let mut tally = Tally::from_cumulative(segment.cumulative);
-        let mut amounts = Vec::with_capacity(due.rated.len());
-        for rated in &due.rated {
-            amounts.push(tally.charge(rated.nano)?);
-        }
-        let from = Watermark { billed_until: segment.billed_until, next_k: segment.next_k };
-        let to = Watermark { billed_until: last.interval.to, next_k: last.interval.k + 1 };
-        let advanced = tx.segment_advance(segment.id, from, to, tally.cumulative()).await?;
-        if !advanced {
-            // Another server charged these intervals meanwhile.
-            return Ok(0);
-        }
-        let total = amounts.iter().try_fold(Credits::ZERO, |sum, amount| sum.plus(*amount))?;
-        let hold = self.hold_for_total(op, tx, segment, total).await?;
-        let uncovered = match &hold {
-            Some(hold) => hold.cover(total)?.uncovered,
-            None => total,
-        };
-        let transaction = match total.is_positive() {
-            true => Some(self.capture_post(op, tx, due, hold.as_ref(), total).await?),
-            false => None,
-        };
-        let mut beyond = uncovered;
-        for (rated, amount) in due.rated.iter().zip(amounts).rev() {
-            // What the hold does not cover are the last seconds: they lie beyond it.
-            let uncovered = beyond.min(amount);
-            beyond = beyond.minus(uncovered)?;
-            tx.charge_insert(&Charge {
-                segment: segment.id,
-                k: rated.interval.k,
-                revision: 0,
-                team: segment.team,
-                member: segment.member,
-                instance: segment.instance,
-                kind: segment.kind.clone(),
-                from_at: rated.interval.from,
-                to_at: rated.interval.to,
-                quantity: segment.quantity,
-                nano: rated.nano,
-                amount,
-                uncovered,
-                price_version: segment.price_version,
-                component_digest: due.price.digest.clone(),
-                config_digest: due.price.config_digest.clone(),
-                input_digest: rated.input_digest.clone(),
-                parked: rated.parked_because.is_some(),
-                parked_because: rated.parked_because.clone().unwrap_or_default(),
-                transaction,
-                created_at: op.now(),
-            })
-            .await?;
-        }
-        Ok(due.rated.len())
-    }
-
-    /// The open hold, first extended by what a long backlog costs beyond it, as far as the account can give that: only
-    /// what nobody has the money for is owed.
-    async fn hold_for_total(
+    async fn capture_segments(
         &self,
         op: &Op,
-        tx: &mut Tx,
+        team: TeamId,
+        segments: &[Segment],
+        rated: &[Vec<Rated>],
+    ) -> Result<usize> {
+        let mut members: Vec<_> = segments.iter().map(|segment| segment.member).collect();
+        members.sort_unstable();
+        members.dedup();
+        let instances: Vec<InstanceId> = segments.iter().filter_map(|segment| segment.instance).collect();
+        let concern = Concern { members, instances: instances.clone(), ..Concern::default() };
+        let mut tx = self.db.begin().await?;
+        let mut journal = tx.journal(op, team, &concern).await?;
+        let rows = tx.instances_of(&instances).await?;
+        let rows: HashMap<InstanceId, InstanceRow> = rows.into_iter().map(|row| (row.id, row)).collect();
+        let mut billed = Billed::default();
+        for (segment, rated) in segments.iter().zip(rated) {
+            self.capture(op, &mut journal, segment, rated, &rows, &mut billed)?;
+        }
+        let mut woken: Vec<HostId> = Vec::new();
+        for segment in segments {
+            let row = segment.instance.and_then(|id| rows.get(&id));
+            if let Some(row) = row.filter(|_| segment.end_at.is_none()) {
+                let until = billed.advances.iter().find(|advance| advance.segment == segment.id);
+                let until = until.map_or(segment.billed_until, |advance| advance.to.billed_until);
+                woken.extend(self.fund(op, &mut tx, &mut journal, row, until).await?);
+            }
+        }
+        self.budgets_tell(op, &mut tx, &mut journal).await?;
+        tx.journal_write(&journal).await?;
+        tx.segments_advance(&billed.advances).await?;
+        tx.charges_insert(&billed.charges).await?;
+        self.system_commit(op, tx).await?;
+        metrics::counter!("muster_metering_intervals_total").increment(billed.charges.len() as u64);
+        for host in woken {
+            self.fleet.wake(host);
+        }
+        Ok(billed.charges.len())
+    }
+
+    /// Charges the rated intervals of a segment, in one transaction of the books for each month.
+    fn capture(
+        &self,
+        op: &Op,
+        journal: &mut Journal,
         segment: &Segment,
-        total: Credits,
-    ) -> Result<Option<Hold>> {
-        let Some(hold) = tx.hold_open_of_instance(segment.instance).await? else { return Ok(None) };
-        let short = hold.cover(total)?.uncovered;
-        if short.is_positive() && self.hold_extend(op, tx, &hold, short).await?.is_positive() {
-            return Ok(tx.hold_open_of_instance(segment.instance).await?);
-        }
-        Ok(Some(hold))
-    }
-
-    async fn capture_post(
-        &self,
-        op: &Op,
-        tx: &mut Tx,
-        due: &Due,
-        hold: Option<&Hold>,
-        total: Credits,
-    ) -> Result<crate::ids::TransactionId> {
-        let segment = &due.segment;
-        let accounts = tx.accounts_of_team(segment.team).await?;
-        let of = |kind: AccountKind| -> Result<AccountId> {
-            let found = accounts.iter().find(|account| account.kind == kind && account.member.is_none());
-            found.map(|account| account.id).ok_or_else(|| Error::internal("a team without its accounts"))
-        };
-        let (revenue, receivable) = (of(AccountKind::Revenue)?, of(AccountKind::Receivable)?);
-        let cover = match hold {
-            Some(hold) => hold.cover(total)?,
-            None => hold::Cover { covered: Credits::ZERO, uncovered: total },
-        };
-        let account = hold.map_or(receivable, |hold| hold.account);
-        let posting = Posting::capture(account, revenue, receivable, cover)?;
-        let first = due.rated.first().map_or(segment.next_k, |rated| rated.interval.k);
-        let mut header = self.header(op, segment.team, IdemKey::capture(segment.id, first, 0));
-        header.member = Some(segment.member);
-        header.instance = Some(segment.instance);
-        header.occurred_at = due.rated.last().map_or(op.now(), |rated| rated.interval.to);
-        match tx.posting_apply(&header, &posting).await? {
-            Outcome::Applied => {}
-            // The segment has just been advanced from this very interval, so its key cannot be taken.
-            Outcome::AlreadyApplied | Outcome::Refused(_) => {
-                return Err(Error::internal(format!("capture {} was refused", header.idem_key)));
-            }
-        }
-        if let Some(hold) = hold
-            && !tx.hold_capture(hold.id, cover.covered).await?
-        {
-            return Err(Error::internal(format!("the hold {} does not cover its own rest", hold.id)));
-        }
-        Ok(header.id)
-    }
-
-    /// Extends the hold to a full runway; where the money does not reach, warns, and stops in time.
-    async fn fund(&self, op: &Op, tx: &mut Tx, due: &Due) -> Result<Option<crate::ids::HostId>> {
-        let Some(instance) = tx.instance_fetch(due.instance.id).await? else { return Ok(None) };
-        if instance.desired != Desired::Running || due.segment.end_at.is_some() {
-            return Ok(None);
-        }
-        let Some(hold) = tx.hold_open_of_instance(instance.id).await? else { return Ok(None) };
-        let per_hour = instance.quoted_per_hour.to_nano()?;
-        let remaining = hold.remaining()?;
-        let needed = hold::extension_needed(remaining, per_hour, self.settings.runway)?;
-        let granted = self.hold_extend(op, tx, &hold, needed).await?;
-        let remaining = remaining.plus(granted)?;
-        let billed_until =
-            tx.segment_fetch(due.segment.id).await?.map_or(due.segment.billed_until, |s| s.billed_until);
-        let Some(until) = hold::funded_until(billed_until, remaining, per_hour) else { return Ok(None) };
-        if granted == needed {
-            return self.drain_end(tx, instance).await;
-        }
-        self.drain(op, tx, instance, until).await
-    }
-
-    /// Adds what the account can give, up to `needed`.
-    async fn hold_extend(&self, op: &Op, tx: &mut Tx, hold: &Hold, needed: Credits) -> Result<Credits> {
-        let accounts = tx.accounts_of_team(hold.team).await?;
-        let account = accounts.iter().find(|account| account.id == hold.account);
-        let available =
-            account.map(|account| account.balance.available()).transpose()?.unwrap_or(Credits::ZERO);
-        let amount = needed.min(available);
-        if !amount.is_positive() {
-            return Ok(Credits::ZERO);
-        }
-        let revenue = tx.account_of_team(hold.team, AccountKind::Revenue).await?;
-        let posting = Posting::hold_extend(hold.account, revenue.id, amount)?;
-        let mut header = self.header(op, hold.team, IdemKey::hold_extend(hold.id, hold.extensions + 1));
-        header.member = Some(hold.member);
-        header.instance = Some(hold.instance);
-        match tx.posting_apply(&header, &posting).await? {
-            Outcome::Applied => {
-                if !tx.hold_extend(hold.id, amount, hold.extensions).await? {
-                    return Err(Error::internal(format!("the hold {} was extended meanwhile", hold.id)));
-                }
-                Ok(amount)
-            }
-            Outcome::AlreadyApplied | Outcome::Refused(_) => Ok(Credits::ZERO),
-        }
-    }
-
-    /// Leaves a message about an instance's money for whoever listens.
-    async fn notice(
-        &self,
-        op: &Op,
-        tx: &mut Tx,
-        instance: &InstanceRow,
-        kind: &str,
-        percent: u8,
-        until: Timestamp,
+        rated: &[Rated],
+        rows: &HashMap<InstanceId, InstanceRow>,
+        billed: &mut Billed,
     ) -> Result<()> {
-        let document = serde_json::json!({
-            "instance": instance.id,
-            "member": instance.member,
-            "percent_of_runway_left": percent,
-            "funded_until": until,
+        let Some(last) = rated.last() else { return Ok(()) };
+        let zone = journal.team().terms.time_zone.clone();
+        let month = |rated: &Rated| zone.month_at(rated.interval.from).start_at;
+        let mut tally = Tally::from_cumulative(segment.cumulative);
+        for rated in rated.chunk_by(|one, next| month(one) == month(next)) {
+            self.capture_month(op, journal, segment, rated, &mut tally, rows, billed)?;
+        }
+        billed.advances.push(Advance {
+            segment: segment.id,
+            from: segment.watermark(),
+            to: Watermark { billed_until: last.interval.to, next_k: last.interval.k + 1 },
+            cumulative: tally.cumulative(),
         });
-        let row = OutboxRow {
-            id: op.id(),
-            team: instance.team.to_string(),
-            kind: kind.to_owned(),
-            document: document.to_string(),
-            created_at: op.now(),
-            delivered_at: None,
-        };
-        tx.outbox_insert(&row).await?;
-        tx.audit_insert(&AuditRow {
-            id: op.id(),
-            team: instance.team.to_string(),
-            at: op.now(),
-            actor: op.actor.name(),
-            action: kind.to_owned(),
-            target: instance.id.to_string(),
-            outcome: "done".to_owned(),
-            decision: None,
-            request: op.request.to_string(),
-            document: document.to_string(),
-        })
-        .await?;
         Ok(())
     }
 
-    async fn drain_end(&self, tx: &mut Tx, mut instance: InstanceRow) -> Result<Option<crate::ids::HostId>> {
-        if instance.draining_since.is_some() {
-            instance.draining_since = None;
-            instance.warned_percent = 0;
-            tx.instance_save(instance).await?;
-        }
-        Ok(None)
-    }
-
-    async fn drain(
+    #[expect(clippy::too_many_arguments, reason = "what one charge is made of")]
+    fn capture_month(
         &self,
         op: &Op,
-        tx: &mut Tx,
-        mut instance: InstanceRow,
-        until: Timestamp,
-    ) -> Result<Option<crate::ids::HostId>> {
-        let (left, before) = (until - op.now(), instance.clone());
-        instance.draining_since.get_or_insert(op.now());
-        if let Some(percent) = hold::warning_due(left, self.settings.runway, instance.warned_percent) {
-            instance.warned_percent = percent;
-            self.notice(op, tx, &instance, "instance.draining", percent, until).await?;
+        journal: &mut Journal,
+        segment: &Segment,
+        rated: &[Rated],
+        tally: &mut Tally,
+        rows: &HashMap<InstanceId, InstanceRow>,
+        billed: &mut Billed,
+    ) -> Result<()> {
+        let (Some(first), Some(last)) = (rated.first(), rated.last()) else { return Ok(()) };
+        let mut parts = Vec::with_capacity(rated.len());
+        for rated in rated {
+            parts.push((rated.interval.from, tally.charge(rated.nano)?));
         }
-        let host = instance.host;
-        let mut woken = None;
-        if left <= self.settings.stop_latency {
-            instance.desired = Desired::Stopped;
-            instance.reason = Some(Reason::Credit);
-            instance.reason_detail = "its money ran out; add credits and launch again".to_owned();
-            self.notice(op, tx, &instance, "instance.out_of_credits", 0, until).await?;
-            woken = Some(host);
+        let total = parts.iter().try_fold(Credits::ZERO, |sum, (_, amount)| sum.plus(*amount))?;
+        let (payer, user) = self.payer(op, journal, segment, rows, total)?;
+        let mut header = self.header(op, segment.team, IdemKey::capture(segment.id, first.interval.k, 0));
+        (header.member, header.instance) = (Some(segment.member), segment.instance);
+        header.occurred_at = last.interval.from;
+        let transaction = total.is_positive().then_some(header.id);
+        let cover = journal.capture(header, payer, user, &parts)?;
+        let mut beyond = cover.uncovered;
+        for (rated, (_, amount)) in rated.iter().zip(parts).rev() {
+            // What nobody pays are the last seconds.
+            let uncovered = beyond.min(amount);
+            beyond = beyond.minus(uncovered)?;
+            let charge = rated.charge(segment, op.now());
+            billed.charges.push(Charge { amount, uncovered, transaction, ..charge });
         }
-        if instance != before {
-            tx.instance_save(instance).await?;
-        }
-        Ok(woken)
+        Ok(())
     }
-}
 
-fn digest_of(skus: &[crate::model::price::Sku], record: &UsageRecord) -> Result<String> {
-    let text = serde_json::to_vec(&(skus, record)).map_err(Error::internal)?;
-    Ok(hex::encode(Sha256::digest(text)))
+    /// Who pays for a segment: the open hold of its instance, first extended by what a long backlog costs beyond it, as
+    /// far as the account can give that; else its account.
+    fn payer(
+        &self,
+        op: &Op,
+        journal: &mut Journal,
+        segment: &Segment,
+        rows: &HashMap<InstanceId, InstanceRow>,
+        total: Credits,
+    ) -> Result<(Payer, User)> {
+        if let Some(account) = segment.account {
+            return Ok((Payer::Account(account), User { member: segment.member, api_key: None }));
+        }
+        let Some(hold) = segment.instance.and_then(|instance| journal.hold_of(instance)).cloned() else {
+            // Its hold was given back, so nothing was left to pay from.
+            let api_key = segment.instance.and_then(|id| rows.get(&id)).and_then(|row| row.api_key);
+            let account = journal.wallet(segment.member)?;
+            return Ok((Payer::Account(account), User { member: segment.member, api_key }));
+        };
+        let short = hold.cover(total)?.uncovered;
+        let more = journal.hold_extendable(hold.id, short, op.now())?;
+        if more.is_positive() {
+            self.hold_extend(op, journal, &hold, more)?;
+        }
+        Ok((Payer::Hold(hold.id), user_of(&hold)))
+    }
 }

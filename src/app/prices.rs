@@ -14,6 +14,7 @@ use crate::{
     digest::Digest,
     error::{Error, Findings, Result},
     ids::{PluginId, PriceVersionId, TeamId},
+    ledger::rating::RatedLine,
     model::{
         action::Action,
         page::{Items, Page},
@@ -143,26 +144,25 @@ impl App {
         }
     }
 
-    /// What each record costs by `price`, in the records' order.
+    /// What each record costs by `price`, line by line, in the records' order.
     pub(crate) async fn price_rate(
         &self,
         price: &ActivePrice,
         context: &RateContext,
         records: &[UsageRecord],
-    ) -> Result<Vec<NanoCredits>> {
+    ) -> Result<Vec<Vec<RatedLine>>> {
         if records.is_empty() {
             return Ok(Vec::new());
         }
         let plugin = self.plugin_of(price).await?;
-        let lines = self.plugins.rate(&plugin, context, records).await?;
-        let mut amounts = vec![NanoCredits::ZERO; records.len()];
-        for line in lines {
-            let amount = amounts
-                .get_mut(line.record as usize)
+        let mut rated = vec![Vec::new(); records.len()];
+        for charged in self.plugins.rate(&plugin, context, records).await? {
+            let lines: &mut Vec<RatedLine> = rated
+                .get_mut(charged.record as usize)
                 .ok_or_else(|| Error::internal("a charge for a record that is not there"))?;
-            *amount = amount.plus(line.amount)?;
+            lines.push(RatedLine { line: charged.line, nano: charged.amount });
         }
-        Ok(amounts)
+        Ok(rated)
     }
 
     /// The price versions of a team, the newest first, and after them the site's.

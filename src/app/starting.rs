@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{App, dispatch::INSTANCE_TIME};
+use super::{App, dispatch::INSTANCE_TIME, prices::sku_with};
 use crate::{
     docker::{AcceleratorCheck, Backend, Trouble},
     error::{Error, Result},
@@ -12,9 +12,10 @@ use crate::{
     model::{
         host::Attach,
         instance::{Launch, Phase, State},
+        terms::BillingStart,
     },
     op::Op,
-    store::{Json, fleet::HostRow, instances::InstanceRow},
+    store::{Json, Tx, fleet::HostRow, instances::InstanceRow},
     time::Timestamp,
 };
 
@@ -48,7 +49,7 @@ impl App {
     ) -> std::result::Result<Option<String>, StartError> {
         let launch = self.launch_of(row).await?;
         if !backend.image_present(&row.spec.0.image).await? {
-            self.state_save(op, row.clone(), State::Pulling).await?;
+            self.pull_begun(op, row).await?;
             self.fleet.image_pull(host.id, backend, &row.spec.0.image)?;
             return Ok(None);
         }
@@ -86,7 +87,8 @@ impl App {
         if row.started_at.is_none() {
             row.started_at = Some(started_at);
             row.proof_at = Some(started_at);
-            tx.segment_open(&self.segment(op, &row, started_at)?).await?;
+            let segment = self.segment(op, &mut tx, &row, started_at).await?;
+            tx.segment_open(&segment).await?;
         }
         row.container_id = Some(detail.id.clone());
         row.ports = Json(detail.ports.clone());
@@ -101,23 +103,57 @@ impl App {
         Ok(false)
     }
 
-    /// The segment that a run is metered by.
-    pub(super) fn segment(&self, op: &Op, row: &InstanceRow, started_at: Timestamp) -> Result<Segment> {
+    /// Notes that the image is being fetched, and since when.
+    async fn pull_begun(&self, op: &Op, row: &InstanceRow) -> Result<()> {
+        if row.state == State::Pulling {
+            return Ok(());
+        }
+        let Some((mut tx, mut row)) = self.row_lock(row).await? else { return Ok(()) };
+        if row.state.may_become(State::Pulling) {
+            row.state = State::Pulling;
+            row.pulling_at.get_or_insert(op.now());
+            tx.instance_save(row).await?;
+            self.system_commit(op, tx).await?;
+        }
+        Ok(())
+    }
+
+    /// The segment that a run is metered by. It begins when the engine started the container, or by the team's terms
+    /// when its image began to be fetched.
+    pub(super) async fn segment(
+        &self,
+        op: &Op,
+        tx: &mut Tx,
+        row: &InstanceRow,
+        started_at: Timestamp,
+    ) -> Result<Segment> {
+        let gone = || Error::internal("an instance without its team or product");
+        let team = tx.team_fetch(row.team).await?.ok_or_else(gone)?;
+        let product = tx.product_fetch(row.product).await?.ok_or_else(gone)?;
+        let earlier = tx.segments_of_instance(row.id).await?;
+        let earlier = earlier.iter().filter(|segment| segment.kind == INSTANCE_TIME).count();
+        let begin = match (team.terms.billing_starts, row.pulling_at) {
+            (BillingStart::Pull, Some(pulling_at)) if earlier == 0 => pulling_at.min(started_at),
+            _ => started_at,
+        };
         Ok(Segment {
             id: op.id::<SegmentId>(),
             team: row.team,
             member: row.member,
-            instance: row.id,
+            resource: row.id.to_string(),
+            instance: Some(row.id),
+            account: None,
             kind: INSTANCE_TIME.to_owned(),
-            number: 0,
+            number: u32::try_from(earlier).unwrap_or(u32::MAX),
             quantity: row.unit_qty,
             price_version: row.price_version,
-            unit_price: row.unit_price.to_nano()?,
+            sku: sku_with(&product, row.unit_price.to_nano()?),
+            quoted_per_hour: row.quoted_per_hour,
             grid: self.settings.interval,
-            start_at: started_at,
+            start_at: begin,
             end_at: None,
             proof_at: started_at,
-            billed_until: started_at,
+            billed_until: begin,
             next_k: 0,
             cumulative: crate::money::NanoCredits::ZERO,
             settled: false,

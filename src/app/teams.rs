@@ -12,7 +12,9 @@ use crate::{
         page::{Items, Page},
         quota::Limits,
         team::{MemberState, Preset, Role, Spending},
+        terms::TeamTerms,
     },
+    money::Credits,
     op::{Actor, Op},
     policy::{Facts, Resource},
     store::{
@@ -113,6 +115,8 @@ impl App {
             preset: new.preset,
             spending: new.preset.spending(),
             limits: Limits::default(),
+            terms: TeamTerms::default(),
+            credit_limit: Credits::ZERO,
             version: 1,
             created_at: op.now(),
         };

@@ -21,6 +21,7 @@ use crate::{
     money::Credits,
     op::Op,
     policy::{Facts, Resource},
+    store::Concern,
     time::Timestamp,
 };
 
@@ -185,12 +186,13 @@ impl App {
             return Err(Error::conflict("illegal-state", told));
         }
         if confirms {
-            let cash = tx.account_of_team(team, AccountKind::Cash).await?;
-            let pool = tx.account_of_team(team, AccountKind::TeamPool).await?;
-            let posting = Posting::top_up(cash.id, pool.id, top_up.amount)?;
+            let mut journal = tx.journal(op, team, &Concern::default()).await?;
+            let (cash, pool) = (journal.own(AccountKind::Cash)?, journal.own(AccountKind::TeamPool)?);
+            let posting = Posting::top_up(cash, pool, top_up.amount)?;
             let reason = decision.note.clone();
             let header = Header { reason, ..self.header(op, team, IdemKey::top_up(id)) };
-            books::post(&mut tx, &header, &posting, &cash).await?;
+            books::post(&mut journal, header, &posting, cash)?;
+            tx.journal_write(&journal).await?;
         }
         (top_up.state, top_up.decided_by, top_up.decided_at) = (state, Some(by), Some(now));
         let view = TopUpView::from(top_up);

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{AccountId, HoldId, InstanceId, MemberId, TeamId},
+    ids::{AccountId, ApiKeyId, HoldId, InstanceId, MemberId, TeamId},
     model::team::words,
     money::{Credits, Error, NanoCredits},
     time::{HOUR, Span, Timestamp},
@@ -43,6 +43,8 @@ pub struct Hold {
     pub captured: Credits,
     /// The part that was given back.
     pub released: Credits,
+    /// The API key that launched the instance, if one did.
+    pub api_key: Option<ApiKeyId>,
     /// How often it was extended.
     pub extensions: u32,
     /// Where it stands.

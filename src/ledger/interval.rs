@@ -7,8 +7,9 @@
 use std::iter::FusedIterator;
 
 use crate::{
-    ids::{InstanceId, MemberId, PriceVersionId, SegmentId, TeamId},
-    money::NanoCredits,
+    ids::{AccountId, InstanceId, MemberId, PriceVersionId, SegmentId, TeamId},
+    model::price::Sku,
+    money::{Credits, NanoCredits},
     time::{Span, Timestamp},
 };
 
@@ -21,18 +22,24 @@ pub struct Segment {
     pub team: TeamId,
     /// Who uses it.
     pub member: MemberId,
-    /// The instance.
-    pub instance: InstanceId,
+    /// What is used: the id of an instance, a drive or another resource.
+    pub resource: String,
+    /// The instance, where it is one or belongs to one.
+    pub instance: Option<InstanceId>,
+    /// The wallet or pool that pays; `None`: the hold of the instance does.
+    pub account: Option<AccountId>,
     /// What is metered, such as `instance`.
     pub kind: String,
-    /// Its place among the segments of this instance and kind, from 0.
+    /// Its place among the segments of this resource and kind, from 0.
     pub number: u32,
     /// Units in use.
     pub quantity: u32,
     /// The price that was quoted for it.
     pub price_version: PriceVersionId,
-    /// List price of one unit for one hour when it was opened.
-    pub unit_price: NanoCredits,
+    /// What the price is told of it, as it stood when the segment was opened.
+    pub sku: Sku,
+    /// What was quoted for an hour of the whole: no charge is higher.
+    pub quoted_per_hour: Credits,
     /// The wall-clock grid that it is cut by; above zero.
     pub grid: Span,
     /// When it began.

@@ -4,9 +4,13 @@
 //! Money is never set, only moved: a balance is the sum of its entries, and an entry is half of a transfer.
 
 pub mod account;
+pub mod budget;
 pub mod hold;
 pub mod interval;
+pub mod journal;
+pub mod lot;
 pub mod posting;
+pub mod proof;
 pub mod rating;
 pub mod top_up;
 pub mod verify;

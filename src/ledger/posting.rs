@@ -8,9 +8,16 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{account::Movement, hold::Cover};
+use super::{
+    account::Movement,
+    hold::Cover,
+    lot::{Part, Terms},
+};
 use crate::{
-    ids::{AccountId, HoldId, InstanceId, MemberId, RequestId, SegmentId, TeamId, TopUpId, TransactionId},
+    ids::{
+        AccountId, HoldId, InstanceId, LotId, MemberId, RequestId, SegmentId, TeamId, TopUpId, TransactionId,
+        VoucherId,
+    },
     model::team::words,
     money::{self, Credits},
     time::Timestamp,
@@ -39,6 +46,22 @@ words! {
         Reversal = "reversal",
         /// A difference was corrected.
         Adjustment = "adjustment",
+        /// A voucher was redeemed.
+        Voucher = "voucher",
+        /// The operator gave credits as an apology.
+        Goodwill = "goodwill",
+        /// Charges were rated anew: the difference.
+        Correction = "correction",
+        /// A payment went back to whoever paid.
+        Refund = "refund",
+        /// Credits were lost unused.
+        Expire = "expire",
+        /// The operator lent credits, so that what runs goes on.
+        Lend = "lend",
+        /// What was owed was paid.
+        Settle = "settle",
+        /// What was owed was given up.
+        Writeoff = "writeoff",
     }
 }
 
@@ -97,93 +120,227 @@ pub struct Line {
     pub amount: Credits,
 }
 
+/// What becomes of the lots of the wallets and pools that a posting moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LotUse {
+    /// Money comes in on terms of its own.
+    Fresh(Terms),
+    /// Money moves on and keeps its terms.
+    Onward,
+    /// Money is held, or given back by a hold, or charged against it.
+    Held(HoldId),
+    /// Money goes out, the first in the order of use.
+    Spent,
+    /// Money goes out of this lot and of no other.
+    Of(LotId),
+    /// Money of this lot is lost.
+    Lost(LotId),
+    /// Money comes back into the lots that it went out of. What has expired meanwhile comes back as a gift that is
+    /// good until `otherwise`.
+    Back {
+        /// Where it came from, in the order in which it comes back.
+        parts: Vec<Part>,
+        /// Until when it is good where its lot has expired.
+        otherwise: Timestamp,
+    },
+}
+
 /// A kind and lines that sum to zero in every phase. Can be made by its constructors only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Posting {
     kind: TransactionKind,
     lines: Vec<Line>,
+    lots: LotUse,
 }
 
 impl Posting {
     /// A payment: `cash` to `pool`.
     pub fn top_up(cash: AccountId, pool: AccountId, amount: Credits) -> Result<Self, Error> {
-        Self::empty(TransactionKind::TopUp).with(Phase::Posted, cash, pool, amount)
+        Self::new(TransactionKind::TopUp, LotUse::Fresh(Terms::PAID)).move_on(cash, pool, amount)
     }
 
-    /// A gift of the operator: `source` is the promo account, or the cash account when it was paid elsewhere.
-    pub fn grant(source: AccountId, pool: AccountId, amount: Credits) -> Result<Self, Error> {
-        Self::empty(TransactionKind::Grant).with(Phase::Posted, source, pool, amount)
+    /// A gift of the operator: `promo` to `pool`, lost at `expires_at` unless it is used.
+    pub fn grant(
+        promo: AccountId,
+        pool: AccountId,
+        amount: Credits,
+        expires_at: Option<Timestamp>,
+    ) -> Result<Self, Error> {
+        Self::new(TransactionKind::Grant, LotUse::Fresh(Terms::gift(expires_at))).move_on(promo, pool, amount)
+    }
+
+    /// A voucher: `promo` to `pool`, lost at `expires_at` unless it is used.
+    pub fn voucher(
+        promo: AccountId,
+        pool: AccountId,
+        amount: Credits,
+        expires_at: Option<Timestamp>,
+    ) -> Result<Self, Error> {
+        Self::new(TransactionKind::Voucher, LotUse::Fresh(Terms::gift(expires_at)))
+            .move_on(promo, pool, amount)
+    }
+
+    /// An apology: `promo` to a wallet or pool.
+    pub fn goodwill(promo: AccountId, to: AccountId, amount: Credits) -> Result<Self, Error> {
+        Self::new(TransactionKind::Goodwill, LotUse::Fresh(Terms::gift(None))).move_on(promo, to, amount)
     }
 
     /// Credits for a member: `pool` to `wallet`.
     pub fn assign(pool: AccountId, wallet: AccountId, amount: Credits) -> Result<Self, Error> {
-        Self::empty(TransactionKind::Assign).with(Phase::Posted, pool, wallet, amount)
+        Self::new(TransactionKind::Assign, LotUse::Onward).move_on(pool, wallet, amount)
     }
 
     /// Credits back from a member: `wallet` to `pool`. What is held is not available to this.
     pub fn reclaim(wallet: AccountId, pool: AccountId, amount: Credits) -> Result<Self, Error> {
-        Self::empty(TransactionKind::Reclaim).with(Phase::Posted, wallet, pool, amount)
+        Self::new(TransactionKind::Reclaim, LotUse::Onward).move_on(wallet, pool, amount)
     }
 
     /// Holds `amount` of `account` for use that will become `revenue`.
-    pub fn hold_place(account: AccountId, revenue: AccountId, amount: Credits) -> Result<Self, Error> {
-        Self::empty(TransactionKind::HoldPlace).with(Phase::Pending, account, revenue, amount)
+    pub fn hold_place(
+        hold: HoldId,
+        account: AccountId,
+        revenue: AccountId,
+        amount: Credits,
+    ) -> Result<Self, Error> {
+        Self::new(TransactionKind::HoldPlace, LotUse::Held(hold)).with(
+            Phase::Pending,
+            account,
+            revenue,
+            amount,
+        )
     }
 
     /// Holds `amount` more.
-    pub fn hold_extend(account: AccountId, revenue: AccountId, amount: Credits) -> Result<Self, Error> {
-        Self::empty(TransactionKind::HoldExtend).with(Phase::Pending, account, revenue, amount)
+    pub fn hold_extend(
+        hold: HoldId,
+        account: AccountId,
+        revenue: AccountId,
+        amount: Credits,
+    ) -> Result<Self, Error> {
+        Self::new(TransactionKind::HoldExtend, LotUse::Held(hold)).with(
+            Phase::Pending,
+            account,
+            revenue,
+            amount,
+        )
     }
 
-    /// Charges use: the covered part turns from held to posted, the part beyond the hold is owed by
+    /// Charges use against a hold: the covered part turns from held to posted, the part beyond the hold is owed by
     /// `receivable`.
     ///
     /// It can never be refused for money: what it takes from `account` was held there before.
     pub fn capture(
+        hold: HoldId,
         account: AccountId,
         revenue: AccountId,
         receivable: AccountId,
         cover: Cover,
     ) -> Result<Self, Error> {
-        let mut posting = Self::empty(TransactionKind::Capture);
+        let mut posting = Self::new(TransactionKind::Capture, LotUse::Held(hold));
         if cover.covered != Credits::ZERO {
-            posting = posting.with(Phase::Released, account, revenue, cover.covered)?.with(
-                Phase::Posted,
-                account,
-                revenue,
-                cover.covered,
-            )?;
+            posting = posting.with(Phase::Released, account, revenue, cover.covered)?;
+            posting = posting.move_on(account, revenue, cover.covered)?;
+        }
+        posting.owe(revenue, receivable, cover.uncovered)
+    }
+
+    /// Charges use that nothing was held for: what `account` has pays, the rest is owed by `receivable`.
+    pub fn charge(
+        kind: TransactionKind,
+        account: AccountId,
+        revenue: AccountId,
+        receivable: AccountId,
+        cover: Cover,
+    ) -> Result<Self, Error> {
+        let mut posting = Self::new(kind, LotUse::Spent);
+        if cover.covered != Credits::ZERO {
+            posting = posting.move_on(account, revenue, cover.covered)?;
+        }
+        posting.owe(revenue, receivable, cover.uncovered)
+    }
+
+    /// Gives back `amount` of what is held.
+    pub fn hold_release(
+        hold: HoldId,
+        account: AccountId,
+        revenue: AccountId,
+        amount: Credits,
+    ) -> Result<Self, Error> {
+        Self::new(TransactionKind::HoldRelease, LotUse::Held(hold)).with(
+            Phase::Released,
+            account,
+            revenue,
+            amount,
+        )
+    }
+
+    /// Gives back part of what was charged: `cover.covered` to `account`, into the lots it came from, and
+    /// `cover.uncovered` of what is owed.
+    pub fn give_back(
+        account: AccountId,
+        revenue: AccountId,
+        receivable: AccountId,
+        cover: Cover,
+        lots: LotUse,
+    ) -> Result<Self, Error> {
+        let mut posting = Self::new(TransactionKind::Correction, lots);
+        if cover.covered != Credits::ZERO {
+            posting = posting.move_on(revenue, account, cover.covered)?;
         }
         if cover.uncovered != Credits::ZERO {
-            posting = posting.with(Phase::Posted, receivable, revenue, cover.uncovered)?;
+            posting = posting.move_on(revenue, receivable, cover.uncovered)?;
         }
         if posting.lines.is_empty() { Err(Error::NotPositive) } else { Ok(posting) }
     }
 
-    /// Gives back `amount` of what is held.
-    pub fn hold_release(account: AccountId, revenue: AccountId, amount: Credits) -> Result<Self, Error> {
-        Self::empty(TransactionKind::HoldRelease).with(Phase::Released, account, revenue, amount)
+    /// Money of `lot` goes back to whoever paid it: `pool` to `cash`.
+    pub fn refund(lot: LotId, pool: AccountId, cash: AccountId, amount: Credits) -> Result<Self, Error> {
+        Self::new(TransactionKind::Refund, LotUse::Of(lot)).move_on(pool, cash, amount)
     }
 
-    /// A difference between any two accounts: a charge rated anew, a debt paid or written off.
-    pub fn adjustment(from: AccountId, to: AccountId, amount: Credits) -> Result<Self, Error> {
-        Self::empty(TransactionKind::Adjustment).with(Phase::Posted, from, to, amount)
+    /// Money of `lot` is lost: to `breakage`.
+    pub fn expire(
+        lot: LotId,
+        account: AccountId,
+        breakage: AccountId,
+        amount: Credits,
+    ) -> Result<Self, Error> {
+        Self::new(TransactionKind::Expire, LotUse::Lost(lot)).move_on(account, breakage, amount)
     }
 
-    /// Takes back what the transaction with the lines `of` posted, exactly.
+    /// The operator lends: `receivable` to `account`.
+    pub fn lend(receivable: AccountId, account: AccountId, amount: Credits) -> Result<Self, Error> {
+        Self::new(TransactionKind::Lend, LotUse::Fresh(Terms::LENT)).move_on(receivable, account, amount)
+    }
+
+    /// What is owed is paid: `account` to `receivable`.
+    pub fn settle(account: AccountId, receivable: AccountId, amount: Credits) -> Result<Self, Error> {
+        Self::new(TransactionKind::Settle, LotUse::Spent).move_on(account, receivable, amount)
+    }
+
+    /// What is owed is given up: `writeoff` to `receivable`.
+    pub fn writeoff(writeoff: AccountId, receivable: AccountId, amount: Credits) -> Result<Self, Error> {
+        Self::new(TransactionKind::Writeoff, LotUse::Spent).move_on(writeoff, receivable, amount)
+    }
+
+    /// Takes back what the transaction with the lines `of` posted, exactly; `lots` says what becomes of the lots.
     ///
     /// Only posted lines are reversed: the reversal of a capture refunds, and does not hold the money again.
-    pub fn reversal(of: &[Line]) -> Result<Self, Error> {
+    pub fn reversal(of: &[Line], lots: LotUse) -> Result<Self, Error> {
         if !is_balanced(of) {
             return Err(Error::Unbalanced);
         }
         let posted = of.iter().filter(|line| line.phase == Phase::Posted);
-        let lines: Vec<Line> =
+        let mut lines: Vec<Line> =
             posted.map(|line| Line { direction: line.direction.opposite(), ..*line }).collect();
         if lines.is_empty() {
             return Err(Error::NothingPosted);
         }
-        Ok(Self { kind: TransactionKind::Reversal, lines })
+        // Debit before credit, as everywhere.
+        for pair in lines.chunks_exact_mut(2) {
+            pair.sort_by_key(|line| line.direction != Direction::Debit);
+        }
+        Ok(Self { kind: TransactionKind::Reversal, lines, lots })
     }
 
     /// What it records.
@@ -205,8 +362,26 @@ impl Posting {
         Ok(movements)
     }
 
-    fn empty(kind: TransactionKind) -> Self {
-        Self { kind, lines: Vec::with_capacity(6) }
+    /// What becomes of the lots that it moves.
+    pub const fn lots(&self) -> &LotUse {
+        &self.lots
+    }
+
+    fn new(kind: TransactionKind, lots: LotUse) -> Self {
+        Self { kind, lines: Vec::with_capacity(6), lots }
+    }
+
+    /// Moves money for good.
+    fn move_on(self, from: AccountId, to: AccountId, amount: Credits) -> Result<Self, Error> {
+        self.with(Phase::Posted, from, to, amount)
+    }
+
+    /// The last step of a charge: the part that nobody pays now.
+    fn owe(mut self, revenue: AccountId, receivable: AccountId, amount: Credits) -> Result<Self, Error> {
+        if amount != Credits::ZERO {
+            self = self.move_on(receivable, revenue, amount)?;
+        }
+        if self.lines.is_empty() { Err(Error::NotPositive) } else { Ok(self) }
     }
 
     /// Adds one transfer: the step that every posting is made of.
@@ -280,7 +455,7 @@ pub struct Header {
     pub member: Option<MemberId>,
     /// The instance it concerns.
     pub instance: Option<InstanceId>,
-    /// The transaction that it takes back. One can be taken back once.
+    /// The transaction that it takes back or corrects. One can be taken back once.
     pub reverses: Option<TransactionId>,
     /// What makes it happen once.
     pub idem_key: IdemKey,
@@ -310,6 +485,26 @@ impl IdemKey {
     /// A run of intervals, named by its first `k`, is charged once per revision.
     pub fn capture(segment: SegmentId, k: u64, revision: u32) -> Self {
         Self(format!("capture/{segment}/{k}/{revision}"))
+    }
+    /// A voucher is redeemed once by a team.
+    pub fn voucher(voucher: VoucherId, team: TeamId) -> Self {
+        Self(format!("voucher/{voucher}/{team}"))
+    }
+    /// What is free of a lot is lost once; told apart by what was lost before, as pinned money may come free later.
+    pub fn expire(lot: LotId, expired_before: Credits) -> Self {
+        Self(format!("expire/{lot}/{}", expired_before.as_micros()))
+    }
+    /// A refund of a top-up happens once; told apart by what was refunded before.
+    pub fn refund(top_up: TopUpId, refunded_before: Credits) -> Self {
+        Self(format!("refund/{top_up}/{}", refunded_before.as_micros()))
+    }
+    /// The operator lends once for the `n`th extension of a hold.
+    pub fn lend(hold: HoldId, n: u32) -> Self {
+        Self(format!("lend/{hold}/{n}"))
+    }
+    /// Debt is settled once out of what a transaction brought.
+    pub fn settle(brought_by: TransactionId) -> Self {
+        Self(format!("settle/{brought_by}"))
     }
     /// A hold is placed once.
     pub fn hold_place(hold: HoldId) -> Self {
@@ -369,6 +564,10 @@ mod tests {
         std::array::from_fn(|_| AccountId::fresh(Timestamp::from_micros(0), &chance))
     }
 
+    fn hold() -> HoldId {
+        HoldId::fresh(Timestamp::from_micros(0), &Seeded::new(4))
+    }
+
     fn micros(micros: i64) -> Credits {
         Credits::from_micros(micros)
     }
@@ -377,19 +576,28 @@ mod tests {
         let [x, y, z] = accounts();
         let amount = micros(a);
         let cover = Cover { covered: amount, uncovered: micros(b) };
-        let capture = Posting::capture(x, y, z, cover);
+        let (hold, lot) = (hold(), LotId::fresh(Timestamp::from_micros(0), &Seeded::new(5)));
+        let capture = Posting::capture(hold, x, y, z, cover);
         let mut all = vec![
             Posting::top_up(x, y, amount),
-            Posting::grant(x, y, amount),
+            Posting::grant(x, y, amount, None),
+            Posting::voucher(x, y, amount, None),
+            Posting::goodwill(x, y, amount),
             Posting::assign(x, y, amount),
             Posting::reclaim(x, y, amount),
-            Posting::hold_place(x, y, amount),
-            Posting::hold_extend(x, y, amount),
-            Posting::hold_release(x, y, amount),
-            Posting::adjustment(x, y, amount),
+            Posting::hold_place(hold, x, y, amount),
+            Posting::hold_extend(hold, x, y, amount),
+            Posting::hold_release(hold, x, y, amount),
+            Posting::charge(TransactionKind::Capture, x, y, z, cover),
+            Posting::give_back(x, y, z, cover, LotUse::Spent),
+            Posting::refund(lot, x, y, amount),
+            Posting::expire(lot, x, y, amount),
+            Posting::lend(x, y, amount),
+            Posting::settle(x, y, amount),
+            Posting::writeoff(x, y, amount),
         ];
         if let Ok(capture) = &capture {
-            all.push(Posting::reversal(capture.lines()));
+            all.push(Posting::reversal(capture.lines(), LotUse::Spent));
         }
         all.push(capture);
         all
@@ -408,8 +616,8 @@ mod tests {
         fn a_reversal_leaves_every_posted_balance_as_it_was(a in 1..i64::MAX / 4, b in 0..i64::MAX / 4) {
             let [x, y, z] = accounts();
             let cover = Cover { covered: micros(a), uncovered: micros(b) };
-            let capture = Posting::capture(x, y, z, cover).unwrap();
-            let back = Posting::reversal(capture.lines()).unwrap();
+            let capture = Posting::capture(hold(), x, y, z, cover).unwrap();
+            let back = Posting::reversal(capture.lines(), LotUse::Spent).unwrap();
             let (there, back) = (capture.movements().unwrap(), back.movements().unwrap());
             for (account, movement) in there {
                 let undo = back[&account];
@@ -427,15 +635,15 @@ mod tests {
         assert_eq!(Posting::top_up(x, y, micros(-1)), Err(Error::NotPositive));
         assert_eq!(Posting::assign(x, x, micros(1)), Err(Error::SameAccount));
         let nothing = Cover { covered: Credits::ZERO, uncovered: Credits::ZERO };
-        assert_eq!(Posting::capture(x, y, z, nothing), Err(Error::NotPositive));
+        assert_eq!(Posting::capture(hold(), x, y, z, nothing), Err(Error::NotPositive));
     }
 
     #[test]
     fn a_hold_is_released_and_not_reversed() {
         let [x, y, _] = accounts();
-        let hold = Posting::hold_place(x, y, micros(5)).unwrap();
-        assert_eq!(Posting::reversal(hold.lines()), Err(Error::NothingPosted));
-        assert_eq!(Posting::reversal(&hold.lines()[..1]), Err(Error::Unbalanced));
+        let hold = Posting::hold_place(hold(), x, y, micros(5)).unwrap();
+        assert_eq!(Posting::reversal(hold.lines(), LotUse::Spent), Err(Error::NothingPosted));
+        assert_eq!(Posting::reversal(&hold.lines()[..1], LotUse::Spent), Err(Error::Unbalanced));
     }
 
     #[test]

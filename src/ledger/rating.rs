@@ -5,6 +5,8 @@
 //! sum to round(C) exactly however many intervals there are, so the error of a segment is at most half a
 //! micro-credit.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     ids::{InstanceId, MemberId, PriceVersionId, SegmentId, TeamId, TransactionId},
     money::{Credits, Error, NanoCredits, prorate},
@@ -27,8 +29,10 @@ pub struct Charge {
     pub team: TeamId,
     /// Who used it.
     pub member: MemberId,
-    /// The instance.
-    pub instance: InstanceId,
+    /// What was used: the id of an instance, a drive or another resource.
+    pub resource: String,
+    /// The instance, where it is one or belongs to one.
+    pub instance: Option<InstanceId>,
     /// What was metered.
     pub kind: String,
     /// When the interval begins.
@@ -51,14 +55,29 @@ pub struct Charge {
     pub config_digest: String,
     /// Digest of what it was told.
     pub input_digest: String,
+    /// What the plugin was told the time was.
+    pub told_now: Timestamp,
+    /// The named lines that `nano` is the sum of.
+    pub lines: Vec<RatedLine>,
     /// Whether it is provisional, as the plugin gave no acceptable answer.
     pub parked: bool,
     /// Why it is provisional; empty otherwise.
     pub parked_because: String,
+    /// Why a later revision was made; empty for the first.
+    pub reason: String,
     /// The transaction that moved the money; `None` when nothing was to be moved.
     pub transaction: Option<TransactionId>,
     /// When it was written.
     pub created_at: Timestamp,
+}
+
+/// A named part of what an interval costs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RatedLine {
+    /// The plugin's stable key of the line.
+    pub line: String,
+    /// What it costs, in nano-credits.
+    pub nano: NanoCredits,
 }
 
 /// The running exact sum of a segment: turns each next amount into what is charged for it.

@@ -390,7 +390,7 @@ impl Billing {
 
     fn finish(&self, report: &mut Report) {
         let row = &self.row;
-        let ids = || vec![row.id.to_string(), row.instance.to_string()];
+        let ids = || vec![row.id.to_string(), row.resource.clone()];
         if (row.next_k, row.billed_until) != (self.next_k, self.reached) {
             let detail = format!(
                 "the row says billed until {} (k={}), the charges say {} (k={})",

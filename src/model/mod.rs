@@ -11,3 +11,4 @@ pub mod price;
 pub mod quota;
 pub mod subnet;
 pub mod team;
+pub mod terms;

@@ -1,7 +1,7 @@
 //! The sentences of a refusal. A policy carries a short advice code; here it becomes what happened, with the
 //! numbers.
 
-use super::request::{Facts, Launch, MemberPrincipal, Principal, Resource};
+use super::request::{BudgetRoom, Facts, Launch, MemberPrincipal, Principal, Resource};
 use crate::{error::LimitUse, model::quota::NO_ACCELERATOR};
 
 /// What a sentence is about.
@@ -17,7 +17,8 @@ pub(crate) struct Case<'a> {
 
 /// All advice codes that policies use.
 #[cfg(test)]
-pub(crate) const CODES: [&str; 21] = [
+pub(crate) const CODES: [&str; 22] = [
+    "budget",
     "foreign",
     "funds",
     "hidden-accelerator",
@@ -55,6 +56,7 @@ impl Case<'_> {
             }
             ("quota-gpus-per-instance", Some(member), _) => self.too_wide(member),
             ("funds", _, Some(launch)) => self.short_of_funds(launch),
+            ("budget", _, Some(launch)) => short_of_budget(launch),
             _ => (self.plain(code), None),
         }
     }
@@ -146,6 +148,18 @@ impl Case<'_> {
             format!("the launch sets {hold} credits aside and {funds} can be spent: {short} are missing");
         (sentence, Some(limit("credits", Some(funds.to_string()), None, hold.to_string())))
     }
+}
+
+fn short_of_budget(launch: &Launch) -> (String, Option<LimitUse>) {
+    let hold = launch.hold;
+    let Some(room) = &launch.budget else {
+        return (format!("the launch sets {hold} credits aside, more than a budget leaves"), None);
+    };
+    let BudgetRoom { name, left, ceiling } = room;
+    let sentence =
+        format!("the launch sets {hold} credits aside and the budget {name} has {left} of {ceiling} left");
+    let used = ceiling.minus(*left).unwrap_or(*ceiling);
+    (sentence, Some(limit("budget", Some(ceiling.to_string()), Some(used.to_string()), hold.to_string())))
 }
 
 fn counted(name: &str, what: &str, max: Option<u32>, used: u32, want: u32) -> (String, Option<LimitUse>) {

@@ -190,7 +190,7 @@ pub(crate) fn context(principal: &Principal, in_scope: bool, facts: &Facts) -> R
         pairs.push(("target_role".to_owned(), text(role.word())));
     }
     if let (Some(launch), Principal::Member(member)) = (&facts.launch, principal) {
-        let Launch { instances, gpus, used, hold, funds } = launch;
+        let Launch { instances, gpus, used, hold, funds, budget } = launch;
         let count = |instances, gpus| {
             record([("instances", Value::new_long(instances)), ("gpus", Value::new_long(gpus))])
         };
@@ -200,6 +200,8 @@ pub(crate) fn context(principal: &Principal, in_scope: bool, facts: &Facts) -> R
         pairs.push(("left".to_owned(), headroom));
         pairs.push(("hold".to_owned(), Value::new_long(hold.as_micros())));
         pairs.push(("funds".to_owned(), Value::new_long(funds.as_micros())));
+        let budget = budget.as_ref().map_or(i64::MAX, |room| room.left.as_micros());
+        pairs.push(("budget".to_owned(), Value::new_long(budget)));
     }
     Context::from_pairs(pairs).map_err(Error::value)
 }

@@ -162,7 +162,7 @@ pub struct Facts {
 }
 
 /// The numbers of a launch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Launch {
     /// Instances wanted.
     pub instances: u32,
@@ -174,4 +174,18 @@ pub struct Launch {
     pub hold: Credits,
     /// Money that can be spent: the wallet's or the pool's balance without what is held already.
     pub funds: Credits,
+    /// The budget that leaves the least, of those that stand in the way of launches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetRoom>,
+}
+
+/// What a budget leaves in its present period.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct BudgetRoom {
+    /// The budget's name.
+    pub name: String,
+    /// What can still be reserved; never below zero.
+    pub left: Credits,
+    /// How much it is in all.
+    pub ceiling: Credits,
 }

@@ -245,6 +245,7 @@ fn facts() -> impl Strategy<Value = Facts> {
             used: Usage { instances: used, gpus: used, ..Usage::default() },
             hold: Credits::from_micros(hold),
             funds: Credits::from_micros(funds),
+            budget: None,
         });
     (prop::option::weighted(0.9, launch), prop::option::of(prop::sample::select(Role::ALL.to_vec())))
         .prop_map(|(launch, target_role)| Facts { launch, target_role, owner_name: None })

@@ -9,11 +9,13 @@ use crate::{
     ids::*,
     ledger::{
         account::AccountKind,
+        budget::{BudgetPeriod, BudgetScope, Reaction},
         hold::HoldState,
+        lot::Category,
         posting::{Direction, Phase as EntryPhase, TransactionKind},
         top_up::TopUpState,
     },
-    model::{host::*, instance::*, quota::Limits, team::*},
+    model::{host::*, instance::*, quota::Limits, team::*, terms::TeamTerms},
     money::{Credits, NanoCredits},
     time::{Span, Timestamp},
 };
@@ -184,7 +186,7 @@ macro_rules! as_document {
     )*};
 }
 
-as_document! { Limits }
+as_document! { Limits TeamTerms }
 
 macro_rules! as_count {
     ($($name:ident: $read:ident $write:ident,)*) => {$(
@@ -231,8 +233,8 @@ macro_rules! as_text {
 
 as_text! {
     InstallationId UserId TeamId MemberId SessionId ApiKeyId HostId ProductId ImageId InstanceId DriveId
-    AccountId TransactionId HoldId SegmentId TopUpId PluginId PriceVersionId DecisionId AuditId OutboxId
-    RequestId
+    AccountId TransactionId HoldId LotId BudgetId SegmentId TopUpId VoucherId StatementId CreditNoteId AlertId
+    WebhookId PluginId PriceVersionId DecisionId AuditId OutboxId RequestId
 }
 
 macro_rules! as_word {
@@ -256,4 +258,5 @@ macro_rules! as_word {
 as_word! {
     Preset Role MemberState Spending HostKind AdminState Reach Attach Desired State Reason
     AccountKind TransactionKind Direction EntryPhase HoldState TopUpState
+    Category BudgetScope BudgetPeriod Reaction
 }

@@ -60,6 +60,9 @@ pub enum Error {
     /// The row changed since it was read.
     #[error("the row changed since it was read")]
     Moved,
+    /// A fact that happens once was recorded before.
+    #[error("this was recorded in the books before")]
+    Recorded,
     /// Another transaction was in the way; the same again is likely to work.
     #[error("another transaction was in the way")]
     Retry(#[source] sqlx::Error),

@@ -9,7 +9,9 @@ use crate::{
     model::{
         quota::Limits,
         team::{MemberState, Preset, Role, Spending},
+        terms::TeamTerms,
     },
+    money::Credits,
     time::Timestamp,
 };
 
@@ -62,6 +64,10 @@ record! {
         pub spending: Spending,
         /// What holds for members who have no word of their own.
         pub limits: Limits,
+        /// Its terms of money.
+        pub terms: TeamTerms,
+        /// How much the operator lends it at the most.
+        pub credit_limit: Credits,
         /// Raised by every change.
         pub version: i64,
         /// When it was made.
@@ -148,8 +154,8 @@ const USER_PASSWORD_SET: &str = "
     UPDATE users SET password_hash = $2, must_reset = $3, valid_from = $4 WHERE id = $1";
 
 const TEAM_INSERT: &str = "
-    INSERT INTO teams (id, slug, name, description, preset, spending, limits, version, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    INSERT INTO teams (id, slug, name, description, preset, spending, limits, terms, credit_limit, version, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 const TEAM_FETCH: &str = "SELECT * FROM teams WHERE id = $1";
 
@@ -163,6 +169,12 @@ const TEAM_UPDATE: &str = "
 
 const TEAM_LIMITS_PUT: &str = "
     UPDATE teams SET limits = $3, version = version + 1 WHERE id = $1 AND version = $2";
+
+const TEAM_TERMS_PUT: &str = "
+    UPDATE teams SET terms = $3, spending = $4, version = version + 1 WHERE id = $1 AND version = $2";
+
+const TEAM_CREDIT_LIMIT_PUT: &str = "
+    UPDATE teams SET credit_limit = $2, version = version + 1 WHERE id = $1";
 
 const TEAM_LOCK_SQLITE: &str = "SELECT id FROM teams WHERE id = $1";
 const TEAM_LOCK_POSTGRES: &str = "SELECT id FROM teams WHERE id = $1 FOR UPDATE";
@@ -342,6 +354,8 @@ impl Tx {
             .bind(row.preset)
             .bind(row.spending)
             .bind(&row.limits)
+            .bind(&row.terms)
+            .bind(row.credit_limit)
             .bind(row.version)
             .bind(row.created_at)
             .or_conflict(|| {
@@ -363,6 +377,23 @@ impl Tx {
     pub async fn team_limits_put(&mut self, id: TeamId, version: i64, limits: &Limits) -> Result<bool> {
         let query = self.query(TEAM_LIMITS_PUT).bind(id).bind(version).bind(limits);
         Ok(query.execute().await? == 1)
+    }
+
+    /// Writes the terms of money of a team; `false` when `version` is not the present one.
+    pub async fn team_terms_put(
+        &mut self,
+        id: TeamId,
+        version: i64,
+        terms: &TeamTerms,
+        spending: Spending,
+    ) -> Result<bool> {
+        let query = self.query(TEAM_TERMS_PUT).bind(id).bind(version).bind(terms).bind(spending);
+        Ok(query.execute().await? == 1)
+    }
+
+    /// Writes how much the operator lends a team at the most.
+    pub async fn team_credit_limit_put(&mut self, id: TeamId, limit: Credits) -> Result<()> {
+        self.query(TEAM_CREDIT_LIMIT_PUT).bind(id).bind(limit).execute().await.map(drop)
     }
 
     /// Keeps other changes of the team's money and quota waiting until this transaction ends: the first

@@ -1,8 +1,8 @@
 //! Instances: the rows of what shall run and of what was seen of it.
 
-use super::{Conn, Json, Result, Tx, query::record};
+use super::{Conn, Json, Result, Tx, journal::list, query::record};
 use crate::{
-    ids::{HostId, ImageId, InstanceId, MemberId, PriceVersionId, ProductId, TeamId},
+    ids::{ApiKeyId, HostId, ImageId, InstanceId, MemberId, PriceVersionId, ProductId, TeamId},
     model::instance::{Desired, PublishedPort, Reason, Spec, State},
     money::Credits,
     time::Timestamp,
@@ -73,6 +73,12 @@ record! {
         pub draining_since: Option<Timestamp>,
         /// The lowest warning that was given, 0 for none.
         pub warned_percent: u8,
+        /// The API key that launched it, if one did.
+        pub api_key: Option<ApiKeyId>,
+        /// When its image began to be fetched, if that was needed.
+        pub pulling_at: Option<Timestamp>,
+        /// The accelerators that its container was made with.
+        pub held: Json<Vec<String>>,
         /// Raised by every change.
         pub version: i64,
     }
@@ -82,9 +88,10 @@ const INSTANCE_INSERT: &str = "
     INSERT INTO instances (id, team, member, name, product, image, host, desired, state, reason, reason_detail,
                            generation, unit_qty, gpus, cpu_millis, memory_bytes, spec, spec_digest, jupyter_sealed,
                            ports, price_version, unit_price, quoted_per_hour, container_id, exit_code, created_at,
-                           started_at, ended_at, proof_at, draining_since, warned_percent, version)
+                           started_at, ended_at, proof_at, draining_since, warned_percent, version, api_key,
+                           pulling_at, held)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-            $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)";
+            $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)";
 
 const INSTANCE_FETCH: &str = "SELECT * FROM instances WHERE id = $1";
 
@@ -106,14 +113,27 @@ const INSTANCE_SAVE: &str = "
     UPDATE instances
        SET desired = $3, state = $4, reason = $5, reason_detail = $6, ports = $7, container_id = $8, exit_code = $9,
            started_at = $10, ended_at = $11, proof_at = $12, draining_since = $13, warned_percent = $14,
-           version = version + 1
+           generation = $15, pulling_at = $16, held = $17, version = version + 1
      WHERE id = $1 AND version = $2";
 
-const INSTANCE_PROOF: &str = "
-    UPDATE instances SET proof_at = $2 WHERE id = $1 AND state = 'running' AND proof_at < $2";
+const INSTANCES_OF_SQLITE: &str = "SELECT * FROM instances WHERE id IN (SELECT value FROM json_each($1))";
+const INSTANCES_OF_POSTGRES: &str = "
+    SELECT * FROM instances WHERE id IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb))";
 
-const SEGMENT_PROOF: &str = "
-    UPDATE segments SET proof_at = $2 WHERE instance = $1 AND end_at IS NULL AND proof_at < $2";
+const INSTANCE_PROOFS_SQLITE: &str = "
+    UPDATE instances SET proof_at = $2
+    WHERE id IN (SELECT value FROM json_each($1)) AND state = 'running' AND proof_at < $2";
+const INSTANCE_PROOFS_POSTGRES: &str = "
+    UPDATE instances SET proof_at = $2
+    WHERE id IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)) AND state = 'running' AND proof_at < $2";
+
+const SEGMENT_PROOFS_SQLITE: &str = "
+    UPDATE segments SET proof_at = $2
+    WHERE instance IN (SELECT value FROM json_each($1)) AND kind = 'instance' AND end_at IS NULL AND proof_at < $2";
+const SEGMENT_PROOFS_POSTGRES: &str = "
+    UPDATE segments SET proof_at = $2
+    WHERE instance IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)) AND kind = 'instance'
+      AND end_at IS NULL AND proof_at < $2";
 
 const INSTANCES_UNREACHABLE: &str = "
     UPDATE instances SET state = 'unreachable', version = version + 1 WHERE host = $1 AND state = 'running'";
@@ -134,6 +154,11 @@ impl Conn {
     ) -> Result<Vec<InstanceRow>> {
         let member = member.map(|member| member.to_string()).unwrap_or_default();
         self.query(INSTANCES_PAGE).bind(team).bind(member).bind(after).bind(limit).all().await
+    }
+
+    /// The instances with these ids.
+    pub async fn instances_of(&mut self, ids: &[InstanceId]) -> Result<Vec<InstanceRow>> {
+        self.query_by(INSTANCES_OF_SQLITE, INSTANCES_OF_POSTGRES).bind(list(ids)).all().await
     }
 
     /// Instances on a host that are not over.
@@ -188,6 +213,9 @@ impl Tx {
             .bind(row.draining_since)
             .bind(row.warned_percent)
             .bind(row.version)
+            .bind(row.api_key)
+            .bind(row.pulling_at)
+            .bind(&row.held)
             .execute()
             .await?;
         Ok(())
@@ -214,6 +242,9 @@ impl Tx {
             .bind(row.proof_at)
             .bind(row.draining_since)
             .bind(row.warned_percent)
+            .bind(row.generation)
+            .bind(row.pulling_at)
+            .bind(&row.held)
             .execute()
             .await?;
         if touched != 1 {
@@ -223,10 +254,13 @@ impl Tx {
         Ok(row)
     }
 
-    /// Notes that an instance was seen to run at `at`; never moves backwards.
-    pub async fn proof_advance(&mut self, instance: InstanceId, at: Timestamp) -> Result<()> {
-        self.query(INSTANCE_PROOF).bind(instance).bind(at).execute().await?;
-        self.query(SEGMENT_PROOF).bind(instance).bind(at).execute().await?;
+    /// Notes that instances were seen to run at `at`; never moves backwards.
+    pub async fn proofs_advance(&mut self, instances: &[InstanceId], at: Timestamp) -> Result<()> {
+        let ids = list(instances);
+        let rows = self.query_by(INSTANCE_PROOFS_SQLITE, INSTANCE_PROOFS_POSTGRES).bind(ids.as_str());
+        rows.bind(at).execute().await?;
+        let segments = self.query_by(SEGMENT_PROOFS_SQLITE, SEGMENT_PROOFS_POSTGRES).bind(ids.as_str());
+        segments.bind(at).execute().await?;
         Ok(())
     }
 

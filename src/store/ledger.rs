@@ -1,8 +1,5 @@
-//! The books in the database: accounts, and the one door through which postings reach them.
-//!
-//! No lock in memory and no single writer is relied upon: each balance is moved by an UPDATE that refuses to
-//! cross the floor, and the table's own CHECK stands behind it. Accounts are touched in ascending order, so
-//! that two postings never wait for each other in a circle.
+//! The books in the database: accounts and transactions, to be opened and read. What moves money goes through the
+//! journal.
 
 use super::{
     convert::Blank,
@@ -11,10 +8,10 @@ use super::{
     tx::{Conn, Tx},
 };
 use crate::{
-    ids::{AccountId, MemberId, TeamId, TransactionId},
+    ids::{MemberId, TeamId, TransactionId},
     ledger::{
-        account::{Account, AccountKind, Balance, Movement},
-        posting::{Header, IdemKey, Line, Posting, Transaction},
+        account::{Account, AccountKind, Balance},
+        posting::{Header, IdemKey, Line, Transaction},
     },
     money::Credits,
 };
@@ -26,36 +23,9 @@ const ACCOUNT_INSERT: &str = "
 
 const ACCOUNT_FETCH: &str = "SELECT * FROM accounts WHERE team = $1 AND member = $2 AND kind = $3";
 
-const ACCOUNT_FETCH_BY_ID: &str = "SELECT * FROM accounts WHERE id = $1";
-
 const ACCOUNTS_OF_TEAM: &str = "SELECT * FROM accounts WHERE team = $1 ORDER BY member, kind";
 
-const ACCOUNT_MOVE: &str = "
-    UPDATE accounts
-    SET debits_posted = debits_posted + $3, credits_posted = credits_posted + $4,
-        debits_pending = debits_pending + $5, credits_pending = credits_pending + $6, moves = moves + 1
-    WHERE id = $1 AND team = $2
-      AND debits_pending + $5 >= 0 AND credits_pending + $6 >= 0
-      AND (floor IS NULL OR credits_posted + $4 - debits_posted - $3 - debits_pending - $5 >= floor)
-    RETURNING moves";
-
-const ACCOUNT_MOVE_BACK: &str = "
-    UPDATE accounts
-    SET debits_posted = debits_posted - $2, credits_posted = credits_posted - $3,
-        debits_pending = debits_pending - $4, credits_pending = credits_pending - $5, moves = moves - 1
-    WHERE id = $1";
-
-const TRANSACTION_INSERT: &str = "
-    INSERT INTO transactions (id, team, kind, occurred_at, recorded_at, actor, reason, member, instance,
-                              reverses, idem_key)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-    ON CONFLICT (idem_key) DO NOTHING";
-
 const TRANSACTION_BY_KEY: &str = "SELECT id FROM transactions WHERE idem_key = $1";
-
-const ENTRY_INSERT: &str = "
-    INSERT INTO entries (transaction_id, line, account, account_move, direction, phase, amount)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 const TRANSACTION_FETCH: &str = "
     SELECT t.*, e.account, e.direction, e.phase, e.amount
@@ -78,18 +48,6 @@ const TRANSACTIONS_OF_MEMBER: &str = "
 /// Sorts after every transaction id.
 const AFTER_ALL: &str = "txo";
 
-/// What became of a posting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a refused posting moved nothing"]
-pub enum Outcome {
-    /// It is in the books.
-    Applied,
-    /// The same fact was recorded before; nothing was written.
-    AlreadyApplied,
-    /// This account would fall below its floor, or lacks the held money; nothing was written.
-    Refused(AccountId),
-}
-
 impl Tx {
     /// Opens an account.
     ///
@@ -100,78 +58,6 @@ impl Tx {
         let insert =
             insert.bind(account.id).bind(account.team).bind(Blank(account.member)).bind(account.kind);
         insert.bind(account.floor).bind(account.created_at).execute().await.map(drop)
-    }
-
-    /// Writes `posting` under `header`, once for its key, unless an account may not go so low.
-    ///
-    /// Whatever the outcome, the transaction stays usable, and unless it is [`Outcome::Applied`] it is as it
-    /// was: a refused extension can go together with the capture that came before it. Several postings in one
-    /// transaction may meet another writer in a circle; the database then breaks one of them with
-    /// [`Error::Retry`].
-    ///
-    /// # Errors
-    /// [`Error::Missing`] when an account does not exist in the team of `header`.
-    pub async fn posting_apply(&mut self, header: &Header, posting: &Posting) -> Result<Outcome> {
-        let movements = posting.movements().map_err(|error| Error::Encode(error.into()))?;
-        let mut moved: Vec<(AccountId, Movement, u64)> = Vec::with_capacity(movements.len());
-        for (account, movement) in movements {
-            match self.account_move(header.team, account, &movement).await? {
-                Some(number) => moved.push((account, movement, number)),
-                None => {
-                    self.accounts_move_back(&moved).await?;
-                    return self.refusal(header, account).await;
-                }
-            }
-        }
-        if !self.transaction_insert(header, posting).await? {
-            self.accounts_move_back(&moved).await?;
-            return Ok(Outcome::AlreadyApplied);
-        }
-        for (place, line) in posting.lines().iter().enumerate() {
-            let number = moved.iter().find(|(account, ..)| *account == line.account).map(|(.., n)| *n);
-            let entry = self.query(ENTRY_INSERT).bind(header.id).bind(place).bind(line.account).bind(number);
-            entry.bind(line.direction).bind(line.phase).bind(line.amount).execute().await?;
-        }
-        Ok(Outcome::Applied)
-    }
-
-    /// Moves the counters of one account; the number of the move, or `None` when the floor is in the way.
-    async fn account_move(&mut self, team: TeamId, account: AccountId, by: &Movement) -> Result<Option<u64>> {
-        let update = self.query(ACCOUNT_MOVE).bind(account).bind(team);
-        let update = update.bind(by.debits_posted).bind(by.credits_posted);
-        let number = update.bind(by.debits_pending).bind(by.credits_pending).optional::<(u64,)>().await?;
-        Ok(number.map(|(number,)| number))
-    }
-
-    /// Undoes [`Tx::account_move`] in the same transaction, where nobody else could see or move the accounts
-    /// since.
-    async fn accounts_move_back(&mut self, moved: &[(AccountId, Movement, u64)]) -> Result<()> {
-        for (account, by, _) in moved {
-            let update = self.query(ACCOUNT_MOVE_BACK).bind(*account);
-            let update = update.bind(by.debits_posted).bind(by.credits_posted);
-            update.bind(by.debits_pending).bind(by.credits_pending).execute().await?;
-        }
-        Ok(())
-    }
-
-    /// Why `account` was not moved. A fact that is recorded already is no refusal, though its money is spent
-    /// by now.
-    async fn refusal(&mut self, header: &Header, account: AccountId) -> Result<Outcome> {
-        if self.transaction_by_key(&header.idem_key).await?.is_some() {
-            return Ok(Outcome::AlreadyApplied);
-        }
-        match self.query(ACCOUNT_FETCH_BY_ID).bind(account).optional::<Account>().await? {
-            Some(found) if found.team == header.team => Ok(Outcome::Refused(account)),
-            _ => Err(Error::Missing),
-        }
-    }
-
-    async fn transaction_insert(&mut self, header: &Header, posting: &Posting) -> Result<bool> {
-        let insert = self.query(TRANSACTION_INSERT).bind(header.id).bind(header.team).bind(posting.kind());
-        let insert = insert.bind(header.occurred_at).bind(header.recorded_at);
-        let insert = insert.bind(header.actor.as_str()).bind(header.reason.as_str());
-        let insert = insert.bind(Blank(header.member)).bind(Blank(header.instance)).bind(header.reverses);
-        Ok(insert.bind(header.idem_key.as_str()).execute().await? == 1)
     }
 }
 

@@ -2,8 +2,11 @@
 //!
 //! How far a segment is billed moves by compare-and-set, so that two meters never charge the same interval.
 
+use serde_json::json;
+
 use super::{
-    convert::Blank,
+    convert::{Blank, Json},
+    db::Dialect,
     error::Result,
     query::{Record, Row},
     tx::{Conn, Tx},
@@ -19,14 +22,14 @@ use crate::{
 };
 
 const SEGMENT_INSERT: &str = "
-    INSERT INTO segments (id, team, member, instance, kind, number, quantity, price_version, unit_price, grid,
-                          start_at, end_at, proof_at, billed_until, next_k, cumulative_nano, settled)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+    INSERT INTO segments (id, team, member, resource, instance, account, kind, number, quantity, price_version, sku,
+                          quoted_per_hour, grid, start_at, end_at, proof_at, billed_until, next_k, cumulative_nano,
+                          settled)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)";
 
 const SEGMENT_FETCH: &str = "SELECT * FROM segments WHERE id = $1";
 
-const SEGMENT_OPEN_OF_INSTANCE: &str =
-    "SELECT * FROM segments WHERE instance = $1 AND kind = $2 AND end_at IS NULL";
+const SEGMENT_OPEN_OF: &str = "SELECT * FROM segments WHERE resource = $1 AND kind = $2 AND end_at IS NULL";
 
 const SEGMENTS_OF_INSTANCE: &str = "SELECT * FROM segments WHERE instance = $1 ORDER BY kind, number";
 
@@ -42,16 +45,44 @@ const SEGMENT_CLOSE: &str = "
     WHERE id = $1 AND end_at IS NULL
     RETURNING end_at";
 
-const SEGMENT_ADVANCE: &str = "
+const SEGMENTS_ADVANCE_SQLITE: &str = "
     UPDATE segments
-    SET billed_until = $4, next_k = $5, cumulative_nano = $6, settled = (end_at IS NOT NULL AND end_at = $4)
-    WHERE id = $1 AND billed_until = $2 AND next_k = $3 AND (end_at IS NULL OR end_at >= $4)";
+    SET billed_until = n.value->>'to_until', next_k = n.value->>'to_k', cumulative_nano = n.value->>'cumulative',
+        settled = (end_at IS NOT NULL AND end_at = n.value->>'to_until')
+    FROM json_each($1) n
+    WHERE segments.id = n.value->>'id' AND segments.billed_until = n.value->>'from_until'
+      AND segments.next_k = n.value->>'from_k'
+      AND (segments.end_at IS NULL OR segments.end_at >= n.value->>'to_until')";
+const SEGMENTS_ADVANCE_POSTGRES: &str = "
+    UPDATE segments
+    SET billed_until = n.to_until, next_k = n.to_k, cumulative_nano = n.cumulative,
+        settled = (end_at IS NOT NULL AND end_at = n.to_until)
+    FROM jsonb_to_recordset(CAST($1 AS TEXT)::jsonb)
+        AS n(id TEXT, from_until BIGINT, from_k BIGINT, to_until BIGINT, to_k BIGINT, cumulative BIGINT)
+    WHERE segments.id = n.id AND segments.billed_until = n.from_until AND segments.next_k = n.from_k
+      AND (segments.end_at IS NULL OR segments.end_at >= n.to_until)";
 
-const CHARGE_INSERT: &str = "
-    INSERT INTO charges (segment, k, revision, team, member, instance, kind, from_at, to_at, quantity, nano,
+const CHARGES_INSERT_SQLITE: &str = "
+    INSERT INTO charges (segment, k, revision, team, member, resource, instance, kind, from_at, to_at, quantity, nano,
                          amount, uncovered, price_version, component_digest, config_digest, input_digest,
-                         parked, parked_because, transaction_id, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
+                         told_now, lines, parked, parked_because, reason, transaction_id, created_at)
+    SELECT value->>'segment', value->>'k', value->>'revision', value->>'team', value->>'member',
+           value->>'resource', value->>'instance', value->>'kind', value->>'from_at', value->>'to_at',
+           value->>'quantity', value->>'nano', value->>'amount', value->>'uncovered', value->>'price_version',
+           value->>'component_digest', value->>'config_digest', value->>'input_digest', value->>'told_now',
+           value->>'lines', value->>'parked', value->>'parked_because', value->>'reason',
+           value->>'transaction_id', value->>'created_at'
+    FROM json_each($1)";
+const CHARGES_INSERT_POSTGRES: &str = "
+    INSERT INTO charges (segment, k, revision, team, member, resource, instance, kind, from_at, to_at, quantity, nano,
+                         amount, uncovered, price_version, component_digest, config_digest, input_digest,
+                         told_now, lines, parked, parked_because, reason, transaction_id, created_at)
+    SELECT * FROM jsonb_to_recordset(CAST($1 AS TEXT)::jsonb)
+        AS n(segment TEXT, k BIGINT, revision BIGINT, team TEXT, member TEXT, resource TEXT, instance TEXT,
+             kind TEXT, from_at BIGINT, to_at BIGINT, quantity BIGINT, nano BIGINT, amount BIGINT,
+             uncovered BIGINT, price_version TEXT, component_digest TEXT, config_digest TEXT, input_digest TEXT,
+             told_now BIGINT, lines TEXT, parked BOOLEAN, parked_because TEXT, reason TEXT, transaction_id TEXT,
+             created_at BIGINT)";
 
 const CHARGES_OF_TEAM: &str = "
     SELECT * FROM charges
@@ -74,6 +105,19 @@ const CHARGES_TOTAL: &str = "
 
 const CHARGES_SUM_OF_INSTANCE: &str = "
     SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM charges WHERE instance = $1";
+
+/// How far a segment is billed, before and after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advance {
+    /// The segment.
+    pub segment: SegmentId,
+    /// How far it was billed when it was read.
+    pub from: Watermark,
+    /// How far it is billed now.
+    pub to: Watermark,
+    /// What all its charges sum to now, before rounding.
+    pub cumulative: NanoCredits,
+}
 
 /// Which charges of a team to list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -120,8 +164,10 @@ impl Tx {
     /// [`super::Error::Unique`] when its instance has an open one of this kind, or one with this number.
     pub async fn segment_open(&mut self, segment: &Segment) -> Result<()> {
         let insert = self.query(SEGMENT_INSERT).bind(segment.id).bind(segment.team).bind(segment.member);
-        let insert = insert.bind(segment.instance).bind(segment.kind.as_str()).bind(segment.number);
-        let insert = insert.bind(segment.quantity).bind(segment.price_version).bind(segment.unit_price);
+        let insert = insert.bind(segment.resource.as_str()).bind(segment.instance).bind(segment.account);
+        let insert = insert.bind(segment.kind.as_str()).bind(segment.number).bind(segment.quantity);
+        let insert =
+            insert.bind(segment.price_version).bind(Json(&segment.sku)).bind(segment.quoted_per_hour);
         let insert = insert.bind(segment.grid).bind(segment.start_at).bind(segment.end_at);
         let insert = insert.bind(segment.proof_at).bind(segment.billed_until).bind(segment.next_k);
         insert.bind(segment.cumulative).bind(segment.settled).execute().await.map(drop)
@@ -139,35 +185,47 @@ impl Tx {
         Ok(self.query(SEGMENT_PROOF_ADVANCE).bind(id).bind(proof_at).execute().await? == 1)
     }
 
-    /// Moves the watermark from `from` to `to` and the exact sum to `cumulative`; settles a segment that is
-    /// billed to its end. False when somebody else moved it, or it ended before `to`: drop the transaction
-    /// and read again.
-    pub async fn segment_advance(
-        &mut self,
-        id: SegmentId,
-        from: Watermark,
-        to: Watermark,
-        cumulative: NanoCredits,
-    ) -> Result<bool> {
-        let update = self.query(SEGMENT_ADVANCE).bind(id).bind(from.billed_until).bind(from.next_k);
-        let update = update.bind(to.billed_until).bind(to.next_k).bind(cumulative);
-        Ok(update.execute().await? == 1)
-    }
-
-    /// Writes a charge.
+    /// Moves watermarks and exact sums; settles a segment that is billed to its end.
     ///
     /// # Errors
-    /// [`super::Error::Unique`] when this revision of the interval was charged.
-    pub async fn charge_insert(&mut self, charge: &Charge) -> Result<()> {
-        let insert = self.query(CHARGE_INSERT).bind(charge.segment).bind(charge.k).bind(charge.revision);
-        let insert = insert.bind(charge.team).bind(charge.member).bind(charge.instance);
-        let insert = insert.bind(charge.kind.as_str()).bind(charge.from_at).bind(charge.to_at);
-        let insert = insert.bind(charge.quantity).bind(charge.nano).bind(charge.amount);
-        let insert = insert.bind(charge.uncovered).bind(charge.price_version);
-        let insert = insert.bind(charge.component_digest.as_str()).bind(charge.config_digest.as_str());
-        let insert = insert.bind(charge.input_digest.as_str()).bind(charge.parked);
-        let insert = insert.bind(charge.parked_because.as_str()).bind(charge.transaction);
-        insert.bind(charge.created_at).execute().await.map(drop)
+    /// [`super::Error::Moved`] when somebody else moved one of them, or it ended before: drop the transaction and read
+    /// again.
+    pub async fn segments_advance(&mut self, advances: &[Advance]) -> Result<()> {
+        let items = advances.iter().map(|advance| {
+            json!({
+                "id": advance.segment, "from_until": advance.from.billed_until.as_micros(),
+                "from_k": advance.from.next_k, "to_until": advance.to.billed_until.as_micros(),
+                "to_k": advance.to.next_k, "cumulative": advance.cumulative.as_nanos(),
+            })
+        });
+        self.all_or_none(SEGMENTS_ADVANCE_SQLITE, SEGMENTS_ADVANCE_POSTGRES, items).await
+    }
+
+    /// Writes charges.
+    ///
+    /// # Errors
+    /// [`super::Error::Unique`] when a revision of an interval was charged before.
+    pub async fn charges_insert(&mut self, charges: &[Charge]) -> Result<()> {
+        let sqlite = self.dialect() == Dialect::Sqlite;
+        // A flag is 0 or 1 in SQLite, whose JSON has no way to say so.
+        let flag = |flag: bool| if sqlite { json!(i64::from(flag)) } else { json!(flag) };
+        let items = charges.iter().map(|charge| {
+            json!({
+                "segment": charge.segment, "k": charge.k, "revision": charge.revision, "team": charge.team,
+                "member": charge.member, "resource": charge.resource,
+                "instance": charge.instance.map(|id| id.to_string()).unwrap_or_default(), "kind": charge.kind,
+                "from_at": charge.from_at.as_micros(), "to_at": charge.to_at.as_micros(),
+                "quantity": charge.quantity, "nano": charge.nano.as_nanos(), "amount": charge.amount.as_micros(),
+                "uncovered": charge.uncovered.as_micros(), "price_version": charge.price_version,
+                "component_digest": charge.component_digest, "config_digest": charge.config_digest,
+                "input_digest": charge.input_digest, "told_now": charge.told_now.as_micros(),
+                "lines": json!(charge.lines).to_string(), "parked": flag(charge.parked),
+                "parked_because": charge.parked_because, "reason": charge.reason,
+                "transaction_id": charge.transaction, "created_at": charge.created_at.as_micros(),
+            })
+        });
+        let items: Vec<_> = items.collect();
+        self.all_or_none(CHARGES_INSERT_SQLITE, CHARGES_INSERT_POSTGRES, items).await
     }
 }
 
@@ -177,13 +235,9 @@ impl Conn {
         self.query(SEGMENT_FETCH).bind(id).optional().await
     }
 
-    /// The running segment of this kind of an instance.
-    pub async fn segment_open_of_instance(
-        &mut self,
-        instance: InstanceId,
-        kind: &str,
-    ) -> Result<Option<Segment>> {
-        self.query(SEGMENT_OPEN_OF_INSTANCE).bind(instance).bind(kind).optional().await
+    /// The running segment of this kind of a resource.
+    pub async fn segment_open_of(&mut self, resource: &str, kind: &str) -> Result<Option<Segment>> {
+        self.query(SEGMENT_OPEN_OF).bind(resource).bind(kind).optional().await
     }
 
     /// All segments of an instance.
@@ -255,12 +309,15 @@ impl Record for Segment {
             id: row.get("id")?,
             team: row.get("team")?,
             member: row.get("member")?,
+            resource: row.get("resource")?,
             instance: row.get("instance")?,
+            account: row.get("account")?,
             kind: row.get("kind")?,
             number: row.get("number")?,
             quantity: row.get("quantity")?,
             price_version: row.get("price_version")?,
-            unit_price: row.get("unit_price")?,
+            sku: row.get::<Json<_>>("sku")?.0,
+            quoted_per_hour: row.get("quoted_per_hour")?,
             grid: row.get("grid")?,
             start_at: row.get("start_at")?,
             end_at: row.get("end_at")?,
@@ -281,7 +338,8 @@ impl Record for Charge {
             revision: row.get("revision")?,
             team: row.get("team")?,
             member: row.get("member")?,
-            instance: row.get("instance")?,
+            resource: row.get("resource")?,
+            instance: row.get::<Blank<InstanceId>>("instance")?.0,
             kind: row.get("kind")?,
             from_at: row.get("from_at")?,
             to_at: row.get("to_at")?,
@@ -293,8 +351,11 @@ impl Record for Charge {
             component_digest: row.get("component_digest")?,
             config_digest: row.get("config_digest")?,
             input_digest: row.get("input_digest")?,
+            told_now: row.get("told_now")?,
+            lines: row.get::<Json<_>>("lines")?.0,
             parked: row.get("parked")?,
             parked_because: row.get("parked_because")?,
+            reason: row.get("reason")?,
             transaction: row.get("transaction_id")?,
             created_at: row.get("created_at")?,
         })

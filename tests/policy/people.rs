@@ -85,7 +85,13 @@ pub(crate) fn credits(amount: &str) -> Credits {
 
 /// One instance with two GPUs, nothing held yet, 10 credits to spend and 4 to hold.
 pub(crate) fn launch() -> Facts {
-    let launch =
-        Launch { instances: 1, gpus: 2, used: Usage::default(), hold: credits("4"), funds: credits("10") };
+    let launch = Launch {
+        instances: 1,
+        gpus: 2,
+        used: Usage::default(),
+        hold: credits("4"),
+        funds: credits("10"),
+        budget: None,
+    };
     Facts { launch: Some(launch), ..Facts::default() }
 }

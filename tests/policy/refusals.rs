@@ -40,6 +40,7 @@ fn everything_that_is_missing_is_said_at_once() {
             used: Usage { instances: 1, gpus: 2, ..Usage::default() },
             hold: credits("12"),
             funds: credits("3.5"),
+            budget: None,
         }),
         ..Facts::default()
     };
