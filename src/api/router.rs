@@ -91,6 +91,7 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(books::list_transactions))
         .routes(routes!(books::list_bills))
         .routes(routes!(books::verify_ledger))
+        .routes(routes!(books::export_ledger))
         .routes(routes!(prices::activate_price, prices::list_prices))
         .routes(routes!(prices::upload_plugin, prices::list_plugins).layer(plugins))
         .routes(routes!(prices::get_plugin))

@@ -85,6 +85,7 @@ actions! {
     ConfirmTopUp = "confirmTopUp" in "site_credit" Write;
     RefuseTopUp = "refuseTopUp" in "site_credit" Write;
     VerifyLedger = "verifyLedger" in "site" View;
+    ExportLedger = "exportLedger" in "site" View;
     // A team and its people.
     GetTeam = "getTeam" in "team" View;
     UpdateTeam = "updateTeam" in "team" Write;

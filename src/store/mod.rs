@@ -11,10 +11,14 @@
 //! say it: a sum is `CAST(SUM(x) AS BIGINT)` (else it is a NUMERIC), and an argument that is first seen
 //! beside `IS NULL` is cast too.
 
+mod bookings;
 pub mod catalog;
+mod chain;
 mod convert;
 mod db;
 mod error;
+mod every;
+mod export;
 pub mod fleet;
 mod flusher;
 mod holds;
@@ -24,10 +28,12 @@ mod journal;
 mod ledger;
 mod metering;
 mod migrate;
+mod past;
 mod prices;
 mod query;
 pub mod record;
 pub mod sessions;
+mod shares;
 mod top_ups;
 mod tx;
 mod usage;
@@ -37,6 +43,7 @@ mod writer;
 pub use convert::{Arg, Column, Json, Stored};
 pub use db::{Db, Dialect};
 pub use error::{Error, Result};
+pub use export::ExportCursor;
 pub use journal::Concern;
 pub use metering::{Advance, ChargeCursor, ChargeFilter};
 pub use migrate::SCHEMA_NUMBER;

@@ -1,6 +1,7 @@
 //! The worker door: gives the services that look after hosts and meters their rhythm, and decides nothing.
 //!
-//! One loop per host, woken by its bell; one loop for the meter; one that keeps the list of hosts.
+//! One loop per host, woken by its bell; one loop for the meter; one for the bookkeeper; one that keeps the list of
+//! hosts.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,7 +21,7 @@ use crate::{
 /// How often to look.
 #[derive(Debug, Clone, Copy)]
 pub struct Rhythm {
-    /// Between two passes of the meter.
+    /// Between two passes of the meter, and of the bookkeeper.
     pub tick: Duration,
     /// Between two looks at a quiet host.
     pub quiet: Duration,
@@ -39,6 +40,7 @@ impl Worker {
     pub fn start(app: Arc<App>, rhythm: Rhythm) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         tracker.spawn(meter(app.clone(), rhythm, stop.clone()));
+        tracker.spawn(bookkeeper(app.clone(), rhythm, stop.clone()));
         tracker.spawn(roster(app, rhythm, stop.clone(), tracker.clone()));
         Self { tracker, stop }
     }
@@ -56,6 +58,19 @@ async fn meter(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
         let op = app.op(Actor::System(SystemActor::Meter));
         if let Err(error) = app.meter(&op).await {
             tracing::error!(?error, "a pass of the meter failed; the next one catches up");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(rhythm.tick) => {}
+        }
+    }
+}
+
+async fn bookkeeper(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let op = app.op(Actor::System(SystemActor::Bookkeeper));
+        if let Err(error) = app.books_link(&op).await {
+            tracing::error!(?error, "the books could not be linked; the next pass goes on");
         }
         tokio::select! {
             () = stop.cancelled() => {}
