@@ -169,6 +169,13 @@ impl App {
             }
             (_, State::Released | State::Failed, _)
             | (Desired::Running, State::Stopped | State::Stopping | State::Releasing, _) => Ok(false),
+            (Desired::Stopped, State::Stopped, Some(Phase::Running)) => {
+                // Somebody started it behind our back: its accelerators may be another's by now.
+                if let Some(seen) = seen {
+                    backend.stop(&seen.id, GRACE).await?;
+                }
+                self.stopped(op, row).await
+            }
             (Desired::Stopped, State::Stopped, _) => self.stopped(op, row).await,
             (Desired::Stopped, _, _) => self.stop(op, &**backend, row, seen, State::Stopped).await,
             (Desired::Released, _, Some(_)) if row.ended_at.is_none() => {
@@ -275,18 +282,20 @@ impl App {
         let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
         let never_ran =
             detail.as_ref().is_none_or(|detail| detail.started_at.is_none()) && row.started_at.is_none();
-        let end = match &detail {
-            Some(detail) => end_of(&row, detail, op.now()),
-            None => row.proof_at.unwrap_or(op.now()),
-        };
-        if row.started_at.is_none()
+        if row.ended_at.is_none()
             && let Some(started_at) = detail.as_ref().and_then(|detail| detail.started_at)
+            && row.started_at != Some(started_at)
+            && tx.segment_open_of(&row.id.to_string(), INSTANCE_TIME).await?.is_none()
         {
             // It was started by a pass that died before writing so: its time is owed all the same.
             row.started_at = Some(started_at);
             let segment = self.segment(op, &mut tx, &row, started_at).await?;
             tx.segment_open(&segment).await?;
         }
+        let end = match &detail {
+            Some(detail) => end_of(&row, detail, op.now()),
+            None => row.proof_at.unwrap_or(op.now()),
+        };
         row.exit_code = detail.as_ref().and_then(|detail| detail.exit_code);
         if never_ran {
             row.ended_at = Some(op.now());
@@ -365,11 +374,13 @@ impl App {
         Ok(())
     }
 
-    /// A stopped instance costs nothing: once its run is charged, what is left of its hold comes back.
-    async fn stopped(&self, op: &Op, row: InstanceRow) -> Result<bool> {
+    /// The time of a stopped instance costs nothing: once its run is charged, what is left of its hold comes back.
+    pub(super) async fn stopped(&self, op: &Op, row: InstanceRow) -> Result<bool> {
         let mut read = self.db.read().await?;
         let held = read.hold_open_of_instance(row.id).await?.is_some();
-        let settled = read.segments_of_instance(row.id).await?.iter().all(|segment| segment.settled);
+        let segments = read.segments_of_instance(row.id).await?;
+        let mut runs = segments.iter().filter(|segment| segment.kind == INSTANCE_TIME);
+        let settled = runs.all(|segment| segment.settled);
         drop(read);
         if !held {
             return Ok(false);
@@ -384,6 +395,38 @@ impl App {
         Ok(false)
     }
 
+    /// A start that the host refused: it stays stopped, with its disk and without what was set aside for the run.
+    pub(super) async fn start_refused(
+        &self,
+        op: &Op,
+        backend: &dyn Backend,
+        row: InstanceRow,
+        reason: Reason,
+        detail: &str,
+    ) -> Result<bool> {
+        let seen = match &row.container_id {
+            Some(container) => {
+                backend.stop(container, GRACE).await?;
+                backend.detail(container).await?
+            }
+            None => None,
+        };
+        let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
+        row.state = State::Stopped;
+        if row.desired == Desired::Running {
+            row.desired = Desired::Stopped;
+            row.reason = Some(reason);
+            row.reason_detail = detail.chars().take(500).collect();
+        }
+        // What it may have run for a moment is not billed.
+        row.started_at = seen.and_then(|seen| seen.started_at).or(row.started_at);
+        row.ended_at = Some(op.now());
+        self.accelerators_free(&mut tx, &row).await?;
+        tx.instance_save(row).await?;
+        self.system_commit(op, tx).await?;
+        Ok(true)
+    }
+
     /// Writes the end of a run: closes its segment and frees its accelerators.
     async fn end_write(&self, tx: &mut Tx, row: &mut InstanceRow, end: Timestamp) -> Result<()> {
         if row.ended_at.is_none() {
@@ -392,6 +435,7 @@ impl App {
                 tx.segment_close(segment.id, end).await?;
             }
         }
+        self.fleet.measure_soon(row.host, row.ended_at.unwrap_or(end));
         self.accelerators_free(tx, row).await
     }
 
@@ -442,6 +486,7 @@ impl App {
         tx.host_reach_save(host.id, reach, why, misses, host.last_ok_at).await?;
         if down {
             tx.instances_unreachable(host.id).await?;
+            tx.storage_segments_end(host.id).await?;
         }
         self.system_commit(op, tx).await?;
         if host.reach != reach {
@@ -460,6 +505,7 @@ impl App {
                 return Ok(false);
             }
             tracing::info!(host = %host.name, "a host answers");
+            self.fleet.measure_soon(host.id, op.now());
         }
         let told = host.last_ok_at.is_some_and(|at| op.now() - at < TOLD_OFTEN);
         if back || !told {
@@ -479,13 +525,11 @@ impl App {
     }
 }
 
-/// When a run ended: by the engine, but never after now, and in the member's favour where the engine guesses.
+/// When a run ended: by the engine where it can know. Where it guesses, or its clock was set meanwhile so that the end is
+/// before the start or still to come, the last proof that it ran.
 fn end_of(row: &InstanceRow, detail: &Detail, now: Timestamp) -> Timestamp {
     let start = row.started_at.or(detail.started_at).unwrap_or(now);
-    let proof = row.proof_at.unwrap_or(start);
-    let end = match (detail.finished_at, detail.exit_code) {
-        (Some(_), Some(ENGINE_WAS_AWAY)) | (None, _) => proof,
-        (Some(finished), _) => finished.min(now),
-    };
-    end.max(start)
+    let guessed = detail.exit_code == Some(ENGINE_WAS_AWAY);
+    let known = detail.finished_at.filter(|finished| !guessed && (start..=now).contains(finished));
+    known.unwrap_or(row.proof_at.unwrap_or(start)).max(start)
 }

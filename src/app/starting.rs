@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl App {
-    /// Brings a launch to life: network, drives, image, container.
+    /// Brings a launch to life: network, drives, image, container. What ran before is started as it is.
     pub(super) async fn start(
         &self,
         op: &Op,
@@ -28,13 +28,20 @@ impl App {
         backend: &Arc<dyn Backend>,
         row: InstanceRow,
     ) -> Result<bool> {
-        match self.start_container(op, host, backend, &row).await {
+        let started = match &row.container_id {
+            Some(id) => self.container_again(&**backend, &row, id).await,
+            None => self.start_container(op, host, backend, &row).await,
+        };
+        match started {
             Ok(Some(id)) => self.started(op, &**backend, row, &id).await,
             // Its image is on its way.
             Ok(None) => Ok(true),
             Err(StartError::Ours(error)) => Err(error),
             Err(StartError::Host(error)) => {
                 let Some(reason) = error.instance_reason() else { return Err(error.into()) };
+                if row.container_id.is_some() {
+                    return self.start_refused(op, &**backend, row, reason, &error.to_string()).await;
+                }
                 self.fail(op, row, reason, &error.to_string()).await
             }
         }
@@ -64,6 +71,19 @@ impl App {
         Ok(Some(ensured.id))
     }
 
+    /// Starts a container again that ran before, and asks it for its accelerators as at first.
+    async fn container_again(
+        &self,
+        backend: &dyn Backend,
+        row: &InstanceRow,
+        id: &str,
+    ) -> std::result::Result<Option<String>, StartError> {
+        let launch = self.launch_of(row).await?;
+        backend.start(id, self.installation).await?;
+        accelerators_verify(backend, id, &launch.accelerators).await?;
+        Ok(Some(id.to_owned()))
+    }
+
     async fn launch_of(&self, row: &InstanceRow) -> Result<Launch> {
         let mut read = self.db.read().await?;
         let accelerators = read.accelerators_of_instance(row.id).await?;
@@ -84,7 +104,8 @@ impl App {
         let Some(detail) = backend.detail(id).await? else { return Ok(true) };
         let Some(started_at) = detail.started_at else { return Ok(true) };
         let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
-        if row.started_at.is_none() {
+        // One that is started again still has the start before.
+        if row.started_at != Some(started_at) {
             row.started_at = Some(started_at);
             row.proof_at = Some(started_at);
             let segment = self.segment(op, &mut tx, &row, started_at).await?;

@@ -195,7 +195,10 @@ mod tests {
 
     #[test]
     fn only_what_is_ours_and_was_measured_counts_as_stored() {
-        use crate::{chance::Seeded, ids::{Id, InstanceId}};
+        use crate::{
+            chance::Seeded,
+            ids::{Id, InstanceId},
+        };
         let (now, chance) = (Timestamp::from_micros(0), Seeded::new(4));
         let (ours, theirs) = (InstallationId::fresh(now, &chance), InstallationId::fresh(now, &chance));
         let instance = InstanceId::fresh(now, &chance);

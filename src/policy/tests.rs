@@ -361,7 +361,7 @@ fn our_entities_and_facts_are_what_the_schema_says() {
             let pair = [who.entity, what.entity];
             prop_assert!(Entities::from_entities(pair, Some(&schema)).is_ok());
             if asks && about {
-                let is_launch = action == Action::CreateInstance;
+                let is_launch = matches!(action, Action::CreateInstance | Action::StartInstance);
                 let is_change = matches!(action, Action::CreateMember | Action::UpdateMember);
                 let facts = Facts {
                     launch: facts.launch.filter(|_| is_launch),

@@ -27,6 +27,7 @@ mod prices;
 mod query;
 pub mod record;
 pub mod sessions;
+pub mod storage;
 mod top_ups;
 mod tx;
 mod usage;
