@@ -251,7 +251,7 @@ impl App {
             };
             row.desired = Desired::Stopped;
         }
-        let end = end_of(&row, detail, op.now());
+        let end = end_of(row.started_at, row.proof_at, detail, op.now());
         self.end_write(&mut tx, &mut row, end).await?;
         row.state = State::Stopped;
         tx.instance_save(row).await?;
@@ -293,7 +293,7 @@ impl App {
             tx.segment_open(&segment).await?;
         }
         let end = match &detail {
-            Some(detail) => end_of(&row, detail, op.now()),
+            Some(detail) => end_of(row.started_at, row.proof_at, detail, op.now()),
             None => row.proof_at.unwrap_or(op.now()),
         };
         row.exit_code = detail.as_ref().and_then(|detail| detail.exit_code);
@@ -527,9 +527,67 @@ impl App {
 
 /// When a run ended: by the engine where it can know. Where it guesses, or its clock was set meanwhile so that the end is
 /// before the start or still to come, the last proof that it ran.
-fn end_of(row: &InstanceRow, detail: &Detail, now: Timestamp) -> Timestamp {
-    let start = row.started_at.or(detail.started_at).unwrap_or(now);
+fn end_of(
+    started_at: Option<Timestamp>,
+    proof_at: Option<Timestamp>,
+    detail: &Detail,
+    now: Timestamp,
+) -> Timestamp {
+    let start = started_at.or(detail.started_at).unwrap_or(now);
     let guessed = detail.exit_code == Some(ENGINE_WAS_AWAY);
     let known = detail.finished_at.filter(|finished| !guessed && (start..=now).contains(finished));
-    known.unwrap_or(row.proof_at.unwrap_or(start)).max(start)
+    known.unwrap_or(proof_at.unwrap_or(start)).max(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The end, in seconds, of a run from 100 that was last seen at 160, asked at 200.
+    fn end(finished: Option<i64>, exit_code: Option<i64>) -> i64 {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let detail = Detail {
+            id: "c".to_owned(),
+            phase: Phase::Exited,
+            started_at: Some(at(100)),
+            finished_at: finished.map(at),
+            exit_code,
+            out_of_memory: false,
+            ports: Vec::new(),
+        };
+        end_of(Some(at(100)), Some(at(160)), &detail, at(200)).as_micros() / 1_000_000
+    }
+
+    #[test]
+    fn a_run_ends_when_the_engine_saw_it_end() {
+        assert_eq!(
+            [end(Some(180), Some(0)), end(Some(150), Some(137)), end(Some(100), Some(1))],
+            [180, 150, 100]
+        );
+    }
+
+    #[test]
+    fn where_the_engine_guesses_or_its_clock_was_set_the_last_proof_counts() {
+        assert_eq!(end(Some(195), Some(ENGINE_WAS_AWAY)), 160, "the engine was away");
+        assert_eq!(end(Some(900), Some(0)), 160, "the end is still to come");
+        assert_eq!(end(Some(40), Some(0)), 160, "the end is before the start");
+        assert_eq!(end(None, None), 160, "there is no end");
+    }
+
+    #[test]
+    fn a_run_never_ends_before_it_began() {
+        let start = Timestamp::from_micros(5_000_000);
+        let detail = Detail {
+            id: "c".to_owned(),
+            phase: Phase::Exited,
+            started_at: Some(start),
+            finished_at: None,
+            exit_code: Some(ENGINE_WAS_AWAY),
+            out_of_memory: false,
+            ports: Vec::new(),
+        };
+        let before = Some(Timestamp::from_micros(1));
+        assert_eq!(end_of(Some(start), before, &detail, start), start);
+        assert_eq!(end_of(Some(start), None, &detail, start), start);
+    }
 }

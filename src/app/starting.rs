@@ -153,10 +153,9 @@ impl App {
         let product = tx.product_fetch(row.product).await?.ok_or_else(gone)?;
         let earlier = tx.segments_of_instance(row.id).await?;
         let earlier = earlier.iter().filter(|segment| segment.kind == INSTANCE_TIME).count();
-        let begin = match (team.terms.billing_starts, row.pulling_at) {
-            (BillingStart::Pull, Some(pulling_at)) if earlier == 0 => pulling_at.min(started_at),
-            _ => started_at,
-        };
+        // What is started again has its image already.
+        let pulling_at = row.pulling_at.filter(|_| earlier == 0);
+        let begin = begin_of(team.terms.billing_starts, pulling_at, started_at);
         Ok(Segment {
             id: op.id::<SegmentId>(),
             team: row.team,
@@ -179,6 +178,14 @@ impl App {
             cumulative: crate::money::NanoCredits::ZERO,
             settled: false,
         })
+    }
+}
+
+/// When a run begins to cost.
+fn begin_of(starts: BillingStart, pulling_at: Option<Timestamp>, started_at: Timestamp) -> Timestamp {
+    match (starts, pulling_at) {
+        (BillingStart::Pull, Some(pulling_at)) => pulling_at.min(started_at),
+        (BillingStart::Pull, None) | (BillingStart::Running, _) => started_at,
     }
 }
 
@@ -220,5 +227,20 @@ impl From<Error> for StartError {
 impl From<crate::docker::Error> for StartError {
     fn from(error: crate::docker::Error) -> Self {
         Self::Host(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_team_that_says_so_pays_for_the_fetch_of_an_image() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let begin = |starts, pulling| begin_of(starts, pulling, at(100));
+        assert_eq!(begin(BillingStart::Running, Some(at(40))), at(100));
+        assert_eq!(begin(BillingStart::Pull, Some(at(40))), at(40));
+        assert_eq!(begin(BillingStart::Pull, None), at(100), "the image was there");
+        assert_eq!(begin(BillingStart::Pull, Some(at(130))), at(100), "the engine's clock is behind");
     }
 }
