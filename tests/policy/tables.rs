@@ -11,7 +11,7 @@ use muster::{
         action::{Action, Verb},
         team::{Preset, Role},
     },
-    policy::{Reach, Resource},
+    policy::{Facts, Reach, Resource},
 };
 
 use crate::people::{
