@@ -16,6 +16,7 @@ mod convert;
 mod db;
 mod error;
 pub mod fleet;
+mod flusher;
 mod holds;
 pub mod identity;
 pub mod instances;
