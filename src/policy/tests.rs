@@ -126,7 +126,7 @@ fn guardrails_forbid_presets_speak_for_their_roles_and_every_forbid_explains_its
         sees_balance: true,
     };
     for code in &codes {
-        let numeric = code.starts_with("quota-") || code == "funds";
+        let numeric = code.starts_with("quota-") || code == "funds" || code == "budget";
         assert!(numeric || case.sentence(code).0 != *code, "{code} has a sentence");
     }
 }
