@@ -34,6 +34,7 @@ mod query;
 pub mod record;
 pub mod sessions;
 mod shares;
+pub mod storage;
 mod top_ups;
 mod tx;
 mod usage;

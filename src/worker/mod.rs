@@ -2,6 +2,8 @@
 //!
 //! One loop per host, woken by its bell; one loop for the meter; one for the bookkeeper; one that keeps the list of
 //! hosts.
+//! Two loops per host, one that looks after it, woken by its bell, and one that counts what it stores; one loop for the
+//! meter; one that keeps the list of hosts.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -80,6 +82,7 @@ async fn bookkeeper(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
 }
 
 /// Keeps one loop per host that is ours to look after.
+/// Keeps the loops of each host that is ours to look after.
 async fn roster(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken, tracker: TaskTracker) {
     let mut loops: HashMap<HostId, CancellationToken> = HashMap::new();
     while !stop.is_cancelled() {
@@ -97,6 +100,7 @@ async fn roster(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken, tracker:
                     loops.entry(id).or_insert_with(|| {
                         let own = stop.child_token();
                         tracker.spawn(host(app.clone(), id, rhythm, own.clone()));
+                        tracker.spawn(storage(app.clone(), id, rhythm, own.clone()));
                         own
                     });
                 }
@@ -125,6 +129,26 @@ async fn host(app: Arc<App>, id: HostId, rhythm: Rhythm, stop: CancellationToken
             () = stop.cancelled() => {}
             () = app.host_bell(id) => {}
             () = sleep(if busy { rhythm.busy } else { rhythm.quiet }) => {}
+        }
+    }
+}
+
+/// Beside the loop of the host, because an engine may count for minutes.
+async fn storage(app: Arc<App>, id: HostId, rhythm: Rhythm, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let op = app.op(Actor::System(SystemActor::Meter));
+        tokio::select! {
+            // A count changes nothing until it is done, so that nobody has to wait for it.
+            () = stop.cancelled() => return,
+            pass = app.storage_pass(&op, id) => {
+                if let Err(error) = pass {
+                    tracing::warn!(host = %id, ?error, "what a host stores could not be counted");
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(rhythm.quiet) => {}
         }
     }
 }

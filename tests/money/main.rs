@@ -8,5 +8,7 @@ mod postgres;
 mod bills;
 mod credits;
 mod plugins;
+mod resume;
 mod site;
+mod storage;
 mod top_ups;
