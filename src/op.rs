@@ -59,6 +59,8 @@ pub enum SystemActor {
     Reconciler,
     /// Meters, captures, extends and drains.
     Meter,
+    /// Closes months and writes credit notes.
+    Closer,
     /// Prepares an empty database.
     Setup,
     /// Notes when API keys come in.
@@ -71,6 +73,7 @@ impl SystemActor {
         match self {
             Self::Reconciler => "system/reconciler",
             Self::Meter => "system/meter",
+            Self::Closer => "system/closer",
             Self::Setup => "system/setup",
             Self::Doorkeeper => "system/doorkeeper",
         }

@@ -16,6 +16,7 @@ mod operator;
 mod prices;
 mod problem;
 pub mod router;
+mod statements;
 mod teams;
 mod top_ups;
 mod users;

@@ -22,7 +22,7 @@ use super::{
     extract::Deepest,
     health, instances, me, members, openapi, operator, prices,
     problem::{self, Problem},
-    teams, top_ups, users,
+    statements, teams, top_ups, users,
 };
 use crate::{
     app::App,
@@ -90,6 +90,10 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(books::get_balance))
         .routes(routes!(books::list_transactions))
         .routes(routes!(books::list_bills))
+        .routes(routes!(statements::list_statements))
+        .routes(routes!(statements::get_statement))
+        .routes(routes!(statements::list_credit_notes))
+        .routes(routes!(statements::export_costs))
         .routes(routes!(books::verify_ledger))
         .routes(routes!(prices::activate_price, prices::list_prices))
         .routes(routes!(prices::upload_plugin, prices::list_plugins).layer(plugins))

@@ -17,6 +17,7 @@ mod secret;
 mod serve;
 mod settings;
 mod site;
+mod statement;
 mod wait;
 
 use std::process::ExitCode;
@@ -85,6 +86,8 @@ enum Command {
     #[command(flatten)]
     Credit(credit::CreditCommand),
     #[command(flatten)]
+    Month(statement::MonthCommand),
+    #[command(flatten)]
     Site(site::SiteCommand),
     #[command(flatten)]
     Instance(instance::InstanceCommand),
@@ -119,6 +122,7 @@ fn dispatch(cli: Cli) -> Result<Answer, Failure> {
         Command::Account(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::People(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Credit(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Month(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Site(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Instance(command) => ask(cli.globals, async |call| command.run(call).await),
     }

@@ -28,6 +28,8 @@ pub(crate) enum Answer {
     One(Value),
     /// A list and its columns.
     List(Value, &'static [Column]),
+    /// One thing that has a page of its own for people.
+    Page(Value, String),
     /// Text as it is: logs, settings.
     Text(String),
     /// An answer that says that something is wrong, for the exit code.
@@ -41,9 +43,9 @@ impl Answer {
             (Self::Alarm(answer), form) => return answer.print(form),
             (Self::Done(sentence), Form::Table) => format!("{sentence}\n"),
             (Self::Done(_), Form::Json) => "{}\n".to_owned(),
-            (Self::Text(text), Form::Table) => text.clone(),
+            (Self::Text(text) | Self::Page(_, text), Form::Table) => text.clone(),
             (Self::Text(text), Form::Json) => pretty(&serde_json::json!({ "text": text })),
-            (Self::One(value) | Self::List(value, _), Form::Json) => pretty(value),
+            (Self::One(value) | Self::List(value, _) | Self::Page(value, _), Form::Json) => pretty(value),
             (Self::One(value), Form::Table) => fields(value),
             (Self::List(value, columns), Form::Table) => list(value, columns),
         };

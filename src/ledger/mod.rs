@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod budget;
+pub mod focus;
 pub mod hold;
 pub mod interval;
 pub mod journal;
@@ -12,5 +13,6 @@ pub mod lot;
 pub mod posting;
 pub mod proof;
 pub mod rating;
+pub mod statement;
 pub mod top_up;
 pub mod verify;

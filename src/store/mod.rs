@@ -13,6 +13,7 @@
 
 pub mod catalog;
 mod convert;
+mod costs;
 mod db;
 mod error;
 pub mod fleet;
@@ -27,6 +28,7 @@ mod prices;
 mod query;
 pub mod record;
 pub mod sessions;
+pub mod statements;
 mod top_ups;
 mod tx;
 mod usage;
@@ -34,6 +36,7 @@ mod verify;
 mod writer;
 
 pub use convert::{Arg, Column, Json, Stored};
+pub use costs::{AdjustmentRow, CostRow, GiftRow};
 pub use db::{Db, Dialect};
 pub use error::{Error, Result};
 pub use journal::Concern;

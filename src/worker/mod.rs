@@ -1,6 +1,6 @@
 //! The worker door: gives the services that look after hosts and meters their rhythm, and decides nothing.
 //!
-//! One loop per host, woken by its bell; one loop for the meter; one that keeps the list of hosts.
+//! One loop per host, woken by its bell; one loop for the meter; one that closes months; one that keeps the list of hosts.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -39,6 +39,7 @@ impl Worker {
     pub fn start(app: Arc<App>, rhythm: Rhythm) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         tracker.spawn(meter(app.clone(), rhythm, stop.clone()));
+        tracker.spawn(closer(app.clone(), stop.clone()));
         tracker.spawn(roster(app, rhythm, stop.clone(), tracker.clone()));
         Self { tracker, stop }
     }
@@ -60,6 +61,22 @@ async fn meter(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = sleep(rhythm.tick) => {}
+        }
+    }
+}
+
+/// Between two looks for months that can be closed.
+const CLOSING: Duration = Duration::from_secs(60);
+
+async fn closer(app: Arc<App>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let op = app.op(Actor::System(SystemActor::Closer));
+        if let Err(error) = app.months_close(&op).await {
+            tracing::error!(?error, "closing months failed; the next pass tries again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(CLOSING) => {}
         }
     }
 }
