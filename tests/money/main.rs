@@ -7,6 +7,9 @@ mod postgres;
 
 mod bills;
 mod credits;
+mod focus;
+mod month;
 mod plugins;
 mod site;
+mod statements;
 mod top_ups;
