@@ -61,6 +61,8 @@ pub enum SystemActor {
     Meter,
     /// Chains the books.
     Bookkeeper,
+    /// Closes months and writes credit notes.
+    Closer,
     /// Prepares an empty database.
     Setup,
     /// Notes when API keys come in.
@@ -74,6 +76,7 @@ impl SystemActor {
             Self::Reconciler => "system/reconciler",
             Self::Meter => "system/meter",
             Self::Bookkeeper => "system/bookkeeper",
+            Self::Closer => "system/closer",
             Self::Setup => "system/setup",
             Self::Doorkeeper => "system/doorkeeper",
         }

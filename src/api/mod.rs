@@ -17,6 +17,7 @@ mod prices;
 mod problem;
 pub mod router;
 mod storage_rates;
+mod statements;
 mod teams;
 mod top_ups;
 mod users;

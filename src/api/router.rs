@@ -18,11 +18,9 @@ use utoipa_axum::{
 };
 
 use super::{
-    api_keys, auth, books, credits,
+    api_keys, auth, books, credits, health, instances, me, members, openapi, operator, prices, statements, storage_rates, teams, top_ups, users,
     extract::Deepest,
-    health, instances, me, members, openapi, operator, prices,
     problem::{self, Problem},
-    storage_rates, teams, top_ups, users,
 };
 use crate::{
     app::App,
@@ -91,6 +89,10 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(books::get_balance))
         .routes(routes!(books::list_transactions))
         .routes(routes!(books::list_bills))
+        .routes(routes!(statements::list_statements))
+        .routes(routes!(statements::get_statement))
+        .routes(routes!(statements::list_credit_notes))
+        .routes(routes!(statements::export_costs))
         .routes(routes!(books::verify_ledger))
         .routes(routes!(books::export_ledger))
         .routes(routes!(prices::activate_price, prices::list_prices))

@@ -11,6 +11,8 @@ pub mod bills;
 mod bookkeeper;
 pub mod books;
 pub mod catalog;
+mod closing;
+pub mod costs;
 mod credentials;
 pub mod credits;
 mod dispatch;
@@ -38,6 +40,7 @@ mod setup;
 mod starting;
 mod storage;
 pub mod storage_rates;
+pub mod statements;
 pub mod teams;
 pub mod top_ups;
 pub mod transactions;
@@ -49,6 +52,7 @@ use crate::{
     chance::Chance,
     error::Result,
     ids::InstallationId,
+    ledger::focus::CostTerms,
     op::{Actor, Op, SystemActor},
     plugins::Plugins,
     policy::Policies,
@@ -79,6 +83,23 @@ pub struct Settings {
     pub network_pool: crate::model::subnet::SubnetPool,
     /// The folder where simulated hosts keep their state.
     pub simulated_dir: std::path::PathBuf,
+    /// Statements and cost files.
+    pub statements: StatementSettings,
+}
+
+/// What statements and cost files need to know of the configuration.
+#[derive(Debug, Clone)]
+pub struct StatementSettings {
+    /// How long after its end a month stays open for what is late; an hour or more.
+    pub grace: Span,
+    /// What a cost file says of the operator's invoices.
+    pub costs: CostTerms,
+}
+
+impl Default for StatementSettings {
+    fn default() -> Self {
+        Self { grace: Span::from_seconds(48 * 3_600), costs: CostTerms::default() }
+    }
 }
 
 /// Everything below the doors, put together once at the start.

@@ -28,6 +28,8 @@ pub(crate) enum Answer {
     One(Value),
     /// A list and its columns.
     List(Value, &'static [Column]),
+    /// One thing that has a page of its own for people.
+    Page(Value, String),
     /// Text as it is: logs, settings.
     Text(String),
     /// Nothing more: the answer was written as it came.
@@ -44,9 +46,9 @@ impl Answer {
             (Self::Written, _) => return Ok(()),
             (Self::Done(sentence), Form::Table) => format!("{sentence}\n"),
             (Self::Done(_), Form::Json) => "{}\n".to_owned(),
-            (Self::Text(text), Form::Table) => text.clone(),
+            (Self::Text(text) | Self::Page(_, text), Form::Table) => text.clone(),
             (Self::Text(text), Form::Json) => pretty(&serde_json::json!({ "text": text })),
-            (Self::One(value) | Self::List(value, _), Form::Json) => pretty(value),
+            (Self::One(value) | Self::List(value, _) | Self::Page(value, _), Form::Json) => pretty(value),
             (Self::One(value), Form::Table) => fields(value),
             (Self::List(value, columns), Form::Table) => list(value, columns),
         };

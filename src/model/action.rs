@@ -114,6 +114,10 @@ actions! {
     ListTopUps = "listTopUps" in "top_up" View;
     ListTransactions = "listTransactions" in "transaction" View;
     ListBills = "listBills" in "bill" View;
+    ListStatements = "listStatements" in "bill" View;
+    GetStatement = "getStatement" in "bill" View;
+    ListCreditNotes = "listCreditNotes" in "bill" View;
+    ExportCosts = "exportCosts" in "bill" View;
     ListPrices = "listPrices" in "price" View;
     ActivatePrice = "activatePrice" in "price" Write;
     UploadPlugin = "uploadPlugin" in "plugin" Write;

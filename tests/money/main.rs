@@ -7,8 +7,11 @@ mod postgres;
 
 mod bills;
 mod credits;
+mod focus;
+mod month;
 mod plugins;
 mod resume;
 mod site;
 mod storage;
+mod statements;
 mod top_ups;
