@@ -59,6 +59,8 @@ pub enum SystemActor {
     Reconciler,
     /// Meters, captures, extends and drains.
     Meter,
+    /// Rates parked charges again.
+    Rater,
     /// Prepares an empty database.
     Setup,
     /// Notes when API keys come in.
@@ -71,6 +73,7 @@ impl SystemActor {
         match self {
             Self::Reconciler => "system/reconciler",
             Self::Meter => "system/meter",
+            Self::Rater => "system/rater",
             Self::Setup => "system/setup",
             Self::Doorkeeper => "system/doorkeeper",
         }

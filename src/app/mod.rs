@@ -10,6 +10,7 @@ pub mod balance;
 pub mod bills;
 pub mod books;
 pub mod catalog;
+pub mod charges;
 mod credentials;
 pub mod credits;
 mod dispatch;
@@ -30,6 +31,8 @@ pub mod prices;
 pub mod products;
 pub mod quotas;
 mod rating;
+pub mod re_rating;
+mod revisions;
 pub mod secrets;
 mod setup;
 mod starting;
@@ -86,6 +89,7 @@ pub struct App {
     pub(crate) seal: secrets::Seal,
     pub(crate) settings: Settings,
     pub(crate) installation: InstallationId,
+    pub(crate) retries: re_rating::Retries,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
@@ -118,8 +122,20 @@ impl App {
         setup::default_price_ensure(&db, &op, &plugins).await?;
         let fleet = fleet::Fleet::new(settings.simulated_dir.clone(), clock.clone());
         let passwords = secrets::Passwords::default();
-        let app =
-            Self { db, policies, plugins, fleet, passwords, seal, settings, installation, clock, chance };
+        let retries = re_rating::Retries::default();
+        let app = Self {
+            db,
+            policies,
+            plugins,
+            fleet,
+            passwords,
+            seal,
+            settings,
+            installation,
+            retries,
+            clock,
+            chance,
+        };
         Ok((app, claim))
     }
 

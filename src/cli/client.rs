@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, time::Duration};
 
+use bytes::Bytes;
 use reqwest::{Method, Url, header};
 use serde_json::{Value, json};
 
@@ -82,6 +83,11 @@ impl Client {
         Ok(self.send(Method::GET, path, query, Body::Nothing, None).await?.value)
     }
 
+    /// Reads a file.
+    pub(crate) async fn get_bytes(&self, path: &[&str]) -> Result<Bytes, Failure> {
+        Ok(self.ask(Method::GET, path, &[], Body::Nothing, None).await?.0)
+    }
+
     /// Reads a thing and its version.
     pub(crate) async fn get_versioned(&self, path: &[&str]) -> Result<Versioned, Failure> {
         self.send(Method::GET, path, &[], Body::Nothing, None).await
@@ -158,6 +164,26 @@ impl Client {
         body: Body,
         etag: Option<&str>,
     ) -> Result<Versioned, Failure> {
+        let (bytes, etag) = self.ask(method, path, query, body, etag).await?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        // Logs may come as they are; everything else is JSON, or nothing at all.
+        let value = if text.is_empty() {
+            json!({})
+        } else {
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        };
+        Ok(Versioned { value, etag })
+    }
+
+    /// The bytes of an answer and its `ETag`.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: Query<'_>,
+        body: Body,
+        etag: Option<&str>,
+    ) -> Result<(Bytes, Option<String>), Failure> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.extend(path);
@@ -194,9 +220,9 @@ impl Client {
         let header = |name| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
         let (status, etag, retry_after) =
             (answer.status(), header(header::ETAG), header(header::RETRY_AFTER));
-        let text = answer.text().await.map_err(unreachable)?;
+        let bytes = answer.bytes().await.map_err(unreachable)?;
         if !status.is_success() {
-            let mut problem = Problem::read(status.as_u16(), &text);
+            let mut problem = Problem::read(status.as_u16(), &String::from_utf8_lossy(&bytes));
             problem.retry_after_seconds = retry_after.and_then(|seconds| seconds.parse().ok());
             let signed_out = problem.status == 401 && self.token.is_none();
             return Err(if signed_out && problem.code == "unauthenticated" {
@@ -205,13 +231,7 @@ impl Client {
                 Failure::Problem(Box::new(problem))
             });
         }
-        // Logs may come as they are; everything else is JSON, or nothing at all.
-        let value = if text.is_empty() {
-            json!({})
-        } else {
-            serde_json::from_str(&text).unwrap_or(Value::String(text))
-        };
-        Ok(Versioned { value, etag })
+        Ok((bytes, etag))
     }
 }
 

@@ -12,5 +12,6 @@ pub mod lot;
 pub mod posting;
 pub mod proof;
 pub mod rating;
+pub mod revision;
 pub mod top_up;
 pub mod verify;

@@ -38,7 +38,8 @@ words! {
         /// A hold never gives more than it has, a closed one gave all, and accounts hold what their holds
         /// say.
         HoldsMatch = "holds-match",
-        /// A charge moved exactly its amount, in one transaction that charges nothing else.
+        /// A charge moved exactly its amount, in one transaction that charges nothing else; where the charges of a
+        /// revision cancel each other out, in none.
         ChargesMatch = "charges-match-transactions",
         /// The charged intervals of a segment have no gap, no overlap, and are those of its grid.
         IntervalsCover = "intervals-cover",
@@ -107,6 +108,8 @@ pub struct Verifier {
     held: BTreeMap<AccountId, i128>,
     segments: BTreeMap<SegmentId, Billing>,
     captures: HashMap<TransactionId, Capture>,
+    /// What charges of revisions that moved no money sum to.
+    unmoved: BTreeMap<(SegmentId, u32), i128>,
 }
 
 /// An account as its row says and as its entries so far say.
@@ -229,7 +232,10 @@ impl Verifier {
             }
         }
         let Some(transaction) = charge.transaction else {
-            if charge.amount.as_micros() != 0 {
+            if charge.revision > 0 {
+                let sum = self.unmoved.entry((charge.segment, charge.revision)).or_default();
+                *sum += i128::from(charge.amount.as_micros());
+            } else if charge.amount.as_micros() != 0 {
                 let detail = format!("{} charged and no transaction", charge.amount);
                 self.report.note(Invariant::ChargesMatch, ids(), detail);
             }
@@ -247,7 +253,9 @@ impl Verifier {
             self.report.note(Invariant::ChargesMatch, ids(), detail);
         }
         capture.amount += i128::from(charge.amount.as_micros());
-        capture.uncovered += i128::from(charge.uncovered.as_micros());
+        // A charge that gives back takes from what is owed.
+        let side = i128::from(charge.amount.as_micros().signum());
+        capture.uncovered += side * i128::from(charge.uncovered.as_micros());
     }
 
     /// Reads a transaction with its lines, after all charges.
@@ -271,7 +279,7 @@ impl Verifier {
             let detail = format!("charges sum to {} µ and {earned} µ were moved", capture.amount);
             self.report.note(Invariant::ChargesMatch, ids(), detail);
         }
-        if transaction.kind != TransactionKind::Capture {
+        if !matches!(transaction.kind, TransactionKind::Capture | TransactionKind::Correction) {
             return;
         }
         let owed = -self.posted(transaction, AccountKind::Receivable);
@@ -291,6 +299,11 @@ impl Verifier {
         for (transaction, capture) in &self.captures {
             let ids = vec![capture.segment.to_string(), transaction.to_string()];
             let detail = "charged in a transaction that does not exist".to_owned();
+            self.report.note(Invariant::ChargesMatch, ids, detail);
+        }
+        for ((segment, revision), sum) in self.unmoved.iter().filter(|(_, sum)| **sum != 0) {
+            let ids = vec![segment.to_string(), format!("revision={revision}")];
+            let detail = format!("charges without a transaction sum to {sum} µ");
             self.report.note(Invariant::ChargesMatch, ids, detail);
         }
         for billing in self.segments.values() {

@@ -78,12 +78,15 @@ actions! {
     CreateProduct = "createProduct" in "product" Write;
     ListProducts = "listProducts" in "product" View;
     UpdateProduct = "updateProduct" in "product" Write;
+    ActivateSitePrice = "activateSitePrice" in "product" Write;
+    ListSitePrices = "listSitePrices" in "product" View;
     CreateImage = "createImage" in "site_image" Write;
     ListImages = "listImages" in "site_image" View;
     UpdateImage = "updateImage" in "site_image" Write;
     GrantCredits = "grantCredits" in "site_credit" Write;
     ConfirmTopUp = "confirmTopUp" in "site_credit" Write;
     RefuseTopUp = "refuseTopUp" in "site_credit" Write;
+    CorrectCharges = "correctCharges" in "site_credit" Write;
     VerifyLedger = "verifyLedger" in "site" View;
     // A team and its people.
     GetTeam = "getTeam" in "team" View;
@@ -111,6 +114,10 @@ actions! {
     ListTopUps = "listTopUps" in "top_up" View;
     ListTransactions = "listTransactions" in "transaction" View;
     ListBills = "listBills" in "bill" View;
+    GetCharge = "getCharge" in "bill" View;
+    GetChargeProof = "getChargeProof" in "bill" View;
+    GetComponent = "getComponent" in "bill" View;
+    ReRateCharges = "reRateCharges" in "bill" Write;
     ListPrices = "listPrices" in "price" View;
     ActivatePrice = "activatePrice" in "price" Write;
     UploadPlugin = "uploadPlugin" in "plugin" Write;

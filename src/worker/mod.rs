@@ -1,6 +1,6 @@
 //! The worker door: gives the services that look after hosts and meters their rhythm, and decides nothing.
 //!
-//! One loop per host, woken by its bell; one loop for the meter; one that keeps the list of hosts.
+//! One loop per host, woken by its bell; one loop for the meter; one for what the meter had to park; one that keeps the list of hosts.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -39,6 +39,7 @@ impl Worker {
     pub fn start(app: Arc<App>, rhythm: Rhythm) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         tracker.spawn(meter(app.clone(), rhythm, stop.clone()));
+        tracker.spawn(rater(app.clone(), rhythm, stop.clone()));
         tracker.spawn(roster(app, rhythm, stop.clone(), tracker.clone()));
         Self { tracker, stop }
     }
@@ -56,6 +57,20 @@ async fn meter(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
         let op = app.op(Actor::System(SystemActor::Meter));
         if let Err(error) = app.meter(&op).await {
             tracing::error!(?error, "a pass of the meter failed; the next one catches up");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(rhythm.tick) => {}
+        }
+    }
+}
+
+/// Tries what a price plugin gave no usable answer for; how often is decided there.
+async fn rater(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let op = app.op(Actor::System(SystemActor::Rater));
+        if let Err(error) = app.rate_parked(&op).await {
+            tracing::error!(?error, "parked charges could not be tried again; the next pass does");
         }
         tokio::select! {
             () = stop.cancelled() => {}
