@@ -6,7 +6,10 @@
 mod postgres;
 
 mod bills;
+mod charges;
 mod credits;
+mod parked;
 mod plugins;
+mod prices;
 mod site;
 mod top_ups;
