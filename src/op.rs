@@ -63,6 +63,8 @@ pub enum SystemActor {
     Bookkeeper,
     /// Closes months and writes credit notes.
     Closer,
+    /// Rates parked charges again.
+    Rater,
     /// Prepares an empty database.
     Setup,
     /// Notes when API keys come in.
@@ -77,6 +79,7 @@ impl SystemActor {
             Self::Meter => "system/meter",
             Self::Bookkeeper => "system/bookkeeper",
             Self::Closer => "system/closer",
+            Self::Rater => "system/rater",
             Self::Setup => "system/setup",
             Self::Doorkeeper => "system/doorkeeper",
         }

@@ -5,6 +5,7 @@
 mod api_keys;
 mod auth;
 mod books;
+mod charges;
 mod credits;
 mod extract;
 mod health;

@@ -13,6 +13,7 @@ pub mod books;
 pub mod catalog;
 mod closing;
 pub mod costs;
+pub mod charges;
 mod credentials;
 pub mod credits;
 mod dispatch;
@@ -35,6 +36,8 @@ pub mod products;
 pub mod quotas;
 mod rating;
 mod resuming;
+pub mod re_rating;
+mod revisions;
 pub mod secrets;
 mod setup;
 mod starting;
@@ -112,6 +115,7 @@ pub struct App {
     pub(crate) seal: secrets::Seal,
     pub(crate) settings: Settings,
     pub(crate) installation: InstallationId,
+    pub(crate) retries: re_rating::Retries,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
@@ -144,8 +148,20 @@ impl App {
         setup::default_price_ensure(&db, &op, &plugins).await?;
         let fleet = fleet::Fleet::new(settings.simulated_dir.clone(), clock.clone());
         let passwords = secrets::Passwords::default();
-        let app =
-            Self { db, policies, plugins, fleet, passwords, seal, settings, installation, clock, chance };
+        let retries = re_rating::Retries::default();
+        let app = Self {
+            db,
+            policies,
+            plugins,
+            fleet,
+            passwords,
+            seal,
+            settings,
+            installation,
+            retries,
+            clock,
+            chance,
+        };
         Ok((app, claim))
     }
 

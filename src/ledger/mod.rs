@@ -16,5 +16,6 @@ pub mod posting;
 pub mod proof;
 pub mod rating;
 pub mod statement;
+pub mod revision;
 pub mod top_up;
 pub mod verify;

@@ -80,12 +80,15 @@ actions! {
     UpdateProduct = "updateProduct" in "product" Write;
     PutStorageRate = "putStorageRate" in "product" Write;
     ListStorageRates = "listStorageRates" in "product" View;
+    ActivateSitePrice = "activateSitePrice" in "product" Write;
+    ListSitePrices = "listSitePrices" in "product" View;
     CreateImage = "createImage" in "site_image" Write;
     ListImages = "listImages" in "site_image" View;
     UpdateImage = "updateImage" in "site_image" Write;
     GrantCredits = "grantCredits" in "site_credit" Write;
     ConfirmTopUp = "confirmTopUp" in "site_credit" Write;
     RefuseTopUp = "refuseTopUp" in "site_credit" Write;
+    CorrectCharges = "correctCharges" in "site_credit" Write;
     VerifyLedger = "verifyLedger" in "site" View;
     ExportLedger = "exportLedger" in "site" View;
     // A team and its people.
@@ -118,6 +121,10 @@ actions! {
     GetStatement = "getStatement" in "bill" View;
     ListCreditNotes = "listCreditNotes" in "bill" View;
     ExportCosts = "exportCosts" in "bill" View;
+    GetCharge = "getCharge" in "bill" View;
+    GetChargeProof = "getChargeProof" in "bill" View;
+    GetComponent = "getComponent" in "bill" View;
+    ReRateCharges = "reRateCharges" in "bill" Write;
     ListPrices = "listPrices" in "price" View;
     ActivatePrice = "activatePrice" in "price" Write;
     UploadPlugin = "uploadPlugin" in "plugin" Write;

@@ -6,11 +6,15 @@
 mod postgres;
 
 mod bills;
+mod charges;
 mod credits;
 mod focus;
 mod month;
 mod plugins;
 mod resume;
+mod parked;
+mod plugins;
+mod prices;
 mod site;
 mod storage;
 mod statements;
