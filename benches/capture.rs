@@ -175,6 +175,8 @@ async fn app(site: &Site, clock: Arc<ManualClock>, folder: &TempDir) -> App {
         probe_every: Span::from_seconds(600),
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().to_owned(),
+        runway_least: Span::from_seconds(95),
+        webhooks_allow: Default::default(),
     };
     let parts = Parts {
         db: site.db.clone(),

@@ -63,6 +63,8 @@ pub enum SystemActor {
     Setup,
     /// Notes when API keys come in.
     Doorkeeper,
+    /// Watches figures for alerts, and brings messages to webhooks.
+    Messenger,
 }
 
 impl SystemActor {
@@ -73,6 +75,7 @@ impl SystemActor {
             Self::Meter => "system/meter",
             Self::Setup => "system/setup",
             Self::Doorkeeper => "system/doorkeeper",
+            Self::Messenger => "system/messenger",
         }
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! One file per noun with its handlers; [`router`] lists them once, for the routes and the OpenAPI document alike.
 
+mod alerts;
 mod api_keys;
 mod auth;
 mod books;
+mod budgets;
 mod credits;
 mod extract;
 mod health;
@@ -17,5 +19,7 @@ mod prices;
 mod problem;
 pub mod router;
 mod teams;
+mod terms;
 mod top_ups;
 mod users;
+mod webhooks;

@@ -3,12 +3,14 @@
 //! `gate` is the way in and out of every one of them. Loops (`dispatch`, `metering`) are services too: `worker/` only
 //! gives them a rhythm.
 
+pub mod alerts;
 pub mod api_keys;
 pub mod audit;
 pub mod auth;
 pub mod balance;
 pub mod bills;
 pub mod books;
+pub mod budgets;
 pub mod catalog;
 mod credentials;
 pub mod credits;
@@ -34,9 +36,11 @@ pub mod secrets;
 mod setup;
 mod starting;
 pub mod teams;
+pub mod terms;
 pub mod top_ups;
 pub mod transactions;
 pub mod users;
+pub mod webhooks;
 
 use std::sync::Arc;
 
@@ -44,11 +48,13 @@ use crate::{
     chance::Chance,
     error::Result,
     ids::InstallationId,
+    model::destination::Allowed,
     op::{Actor, Op, SystemActor},
     plugins::Plugins,
     policy::Policies,
     store::Db,
     time::{Clock, Span},
+    webhook::Sender,
 };
 
 /// What the services need to know of the configuration.
@@ -74,6 +80,10 @@ pub struct Settings {
     pub network_pool: crate::model::subnet::SubnetPool,
     /// The folder where simulated hosts keep their state.
     pub simulated_dir: std::path::PathBuf,
+    /// The shortest runway that outlasts the wait for its own extension.
+    pub runway_least: Span,
+    /// Where webhooks may go besides public addresses.
+    pub webhooks_allow: Allowed,
 }
 
 /// Everything below the doors, put together once at the start.
@@ -84,6 +94,7 @@ pub struct App {
     pub(crate) fleet: fleet::Fleet,
     pub(crate) passwords: secrets::Passwords,
     pub(crate) seal: secrets::Seal,
+    pub(crate) webhooks: Sender,
     pub(crate) settings: Settings,
     pub(crate) installation: InstallationId,
     clock: Arc<dyn Clock>,
@@ -118,8 +129,20 @@ impl App {
         setup::default_price_ensure(&db, &op, &plugins).await?;
         let fleet = fleet::Fleet::new(settings.simulated_dir.clone(), clock.clone());
         let passwords = secrets::Passwords::default();
-        let app =
-            Self { db, policies, plugins, fleet, passwords, seal, settings, installation, clock, chance };
+        let webhooks = Sender::new(settings.webhooks_allow.clone());
+        let app = Self {
+            db,
+            policies,
+            plugins,
+            fleet,
+            passwords,
+            seal,
+            webhooks,
+            settings,
+            installation,
+            clock,
+            chance,
+        };
         Ok((app, claim))
     }
 

@@ -4,11 +4,13 @@
 //! code, is in `problem`. Only `serve` builds the server.
 
 mod account;
+mod budget;
 mod call;
 mod client;
 mod credit;
 mod doctor;
 mod instance;
+mod message;
 mod output;
 mod people;
 mod problem;
@@ -17,6 +19,7 @@ mod secret;
 mod serve;
 mod settings;
 mod site;
+mod terms;
 mod wait;
 
 use std::process::ExitCode;
@@ -84,6 +87,11 @@ enum Command {
     People(people::PeopleCommand),
     #[command(flatten)]
     Credit(credit::CreditCommand),
+    /// Budgets of the team, its members and API keys
+    #[command(subcommand)]
+    Budget(budget::BudgetCommand),
+    #[command(flatten)]
+    Message(message::MessageCommand),
     #[command(flatten)]
     Site(site::SiteCommand),
     #[command(flatten)]
@@ -119,6 +127,8 @@ fn dispatch(cli: Cli) -> Result<Answer, Failure> {
         Command::Account(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::People(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Credit(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Budget(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Message(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Site(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Instance(command) => ask(cli.globals, async |call| command.run(call).await),
     }

@@ -104,6 +104,8 @@ async fn open(config: &Config) -> crate::error::Result<(App, Option<crate::app::
         probe_every: Span::from_seconds(i64::from(config.reconcile.probe_seconds)),
         network_pool: config.network_pool.to_string().parse().map_err(crate::error::Error::internal)?,
         simulated_dir,
+        runway_least: Span::from_seconds(i64::from(config.metering.runway_least())),
+        webhooks_allow: config.webhooks_allow.clone(),
     };
     App::open(Parts { db, policies, plugins, seal, settings, clock, chance }).await
 }

@@ -4,6 +4,8 @@
 //! the database hardly more than one. Everything that must hold together does so here: accounts and their floors, the
 //! lots behind them, holds and what they pin, budgets and what they have left. A refused step changes nothing.
 
+mod budgets;
+
 use std::collections::BTreeMap;
 
 use super::{
@@ -465,14 +467,8 @@ impl Journal {
     /// How much a hold could be filled up by now: at most `needed`, what the account has, and what every budget that
     /// binds running instances has left.
     pub fn hold_extendable(&self, id: HoldId, needed: Credits, now: Timestamp) -> Result<Credits> {
-        let hold = self.hold(id)?;
-        let mut most = needed.min(self.spendable(hold.account, now)?);
-        for (budget, period) in self.budgets_of(user_of(hold), now) {
-            if budget.binds_running() {
-                most = most.min(budget.left(&period)?);
-            }
-        }
-        Ok(most.max(Credits::ZERO))
+        let budgeted = self.hold_budgeted(id, needed, now)?;
+        Ok(budgeted.min(self.spendable(self.hold(id)?.account, now)?).max(Credits::ZERO))
     }
 
     /// Sets `amount` more aside. Ask [`Journal::hold_extendable`] first.

@@ -11,6 +11,8 @@
 //! say it: a sum is `CAST(SUM(x) AS BIGINT)` (else it is a NUMERIC), and an argument that is first seen
 //! beside `IS NULL` is cast too.
 
+pub mod alerts;
+mod budgets;
 pub mod catalog;
 mod convert;
 mod db;
@@ -31,6 +33,7 @@ mod top_ups;
 mod tx;
 mod usage;
 mod verify;
+pub mod webhooks;
 mod writer;
 
 pub use convert::{Arg, Column, Json, Stored};

@@ -108,6 +108,8 @@ impl Site {
                 probe_every: Span::from_seconds(3_600),
                 network_pool: "10.201.0.0/16".parse().unwrap(),
                 simulated_dir: folder.path().to_owned(),
+                runway_least: Span::from_seconds(95),
+                webhooks_allow: "127.0.0.1".parse().unwrap(),
             },
             clock: clock.clone(),
             chance,

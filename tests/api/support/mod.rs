@@ -87,6 +87,8 @@ fn settings(folder: &TempDir) -> Settings {
         probe_every: Span::from_seconds(300),
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().join("simulated"),
+        runway_least: Span::from_seconds(95),
+        webhooks_allow: Default::default(),
     }
 }
 
