@@ -5,8 +5,14 @@
 #[path = "../support/postgres.rs"]
 mod postgres;
 
+mod alerts;
 mod bills;
+mod budgets;
 mod credits;
+mod exhaustion;
 mod plugins;
 mod site;
+mod stage;
+mod terms;
 mod top_ups;
+mod webhooks;
