@@ -163,7 +163,8 @@ fn terms_that_are_not_named_stay() {
         .with("etag", "\"v7\""),
         Answer::json(200, r#"{"spending": "pool"}"#),
     ]);
-    let set = ["team", "set-terms", "--spending", "pool", "--runway-minutes", "0", "--team", "acme", "--server"];
+    let set =
+        ["team", "set-terms", "--spending", "pool", "--runway-minutes", "0", "--team", "acme", "--server"];
     let said = desk.run(&[&set[..], &[desk.url()]].concat());
     assert!(said.starts_with("exit 0\n"), "{said}");
     let put = desk.asked().remove(1);
@@ -175,7 +176,8 @@ fn terms_that_are_not_named_stay() {
 #[test]
 fn a_budget_says_whose_it_is() {
     let desk = Desk::with([Answer::json(201, r#"{"id": "bud_1"}"#)]);
-    let add = ["budget", "add", "lab", "20", "--member", "mem_1", "--at", "50,100", "--team", "acme", "--server"];
+    let add =
+        ["budget", "add", "lab", "20", "--member", "mem_1", "--at", "50,100", "--team", "acme", "--server"];
     let said = desk.run(&[&add[..], &[desk.url()]].concat());
     assert!(said.starts_with("exit 0\n"), "{said}");
     let asked = desk.asked().remove(0);
@@ -185,7 +187,8 @@ fn a_budget_says_whose_it_is() {
 
 #[test]
 fn a_test_message_that_nobody_takes_is_an_exit_code() {
-    let desk = Desk::with([Answer::json(200, r#"{"delivered": false, "status": null, "error": "no answer"}"#)]);
+    let desk =
+        Desk::with([Answer::json(200, r#"{"delivered": false, "status": null, "error": "no answer"}"#)]);
     let test = ["webhook", "test", "hook_1", "--team", "acme", "--server"];
     let said = desk.run(&[&test[..], &[desk.url()]].concat());
     assert!(said.starts_with("exit 1\n") && said.contains("no answer"), "{said}");

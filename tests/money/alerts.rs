@@ -84,7 +84,10 @@ async fn wrong_alerts_are_refused_and_others_are_nobodys_business() {
             (json!({ "metric": "balance", "threshold": "-1" }), "/threshold"),
             (json!({ "metric": "budget_percent", "threshold": "50" }), "/subject"),
             (json!({ "metric": "budget_percent", "threshold": "101" }), "/threshold"),
-            (json!({ "metric": "balance", "threshold": "1", "subject": format!("mem_{:032}", 1) }), "/subject"),
+            (
+                json!({ "metric": "balance", "threshold": "1", "subject": format!("mem_{:032}", 1) }),
+                "/subject",
+            ),
         ];
         for (body, pointer) in wrong {
             let refused = site.post(&site.owner, "alerts", body).await.want(422);

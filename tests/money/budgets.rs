@@ -230,12 +230,11 @@ async fn a_member_sees_their_own_budgets_and_changes_none() {
         let site = &stage.site;
         let key = site.post(&site.worker, "api-keys", json!({ "name": "robot" })).await.want(201);
         let mut ids = Vec::new();
-        for body in [
-            budget("all", "20"),
-            of("member", &json!(site.member), "20"),
-            of("api_key", &key["id"], "20"),
-        ] {
+        for body in
+            [budget("all", "20"), of("member", &json!(site.member), "20"), of("api_key", &key["id"], "20")]
+        {
             ids.push(site.post(&site.admin, "budgets", body).await.want(201));
+            site.clock.advance(Span::from_seconds(1));
         }
         let own = site.get(&site.worker, "budgets").await.want(200);
         let own: Vec<&Value> = own["items"].as_array().unwrap().iter().map(|row| &row["id"]).collect();
@@ -249,8 +248,12 @@ async fn a_member_sees_their_own_budgets_and_changes_none() {
         site.change(&site.worker, "DELETE", &path(1), None, json!({})).await.fails(403, "refused");
         let page = site.get(&site.owner, "budgets?view=admin&limit=2").await.want(200);
         let next = page["next_cursor"].as_str().unwrap();
-        let rest = site.get(&site.owner, &format!("budgets?view=admin&limit=2&cursor={next}")).await.want(200);
-        assert_eq!((page["items"].as_array().unwrap().len(), rest["items"].as_array().unwrap().len()), (2, 1));
+        let rest =
+            site.get(&site.owner, &format!("budgets?view=admin&limit=2&cursor={next}")).await.want(200);
+        assert_eq!(
+            (page["items"].as_array().unwrap().len(), rest["items"].as_array().unwrap().len()),
+            (2, 1)
+        );
     }
 }
 
@@ -263,7 +266,10 @@ async fn an_estimate_says_what_would_end_the_run_first() {
             site.post(&site.worker, "estimates", body).await.want(200)
         };
         let by_credits = ask("cpu").await;
-        assert_eq!((&by_credits["binding"], &by_credits["affordable_minutes"]), (&json!("credits"), &json!(50)));
+        assert_eq!(
+            (&by_credits["binding"], &by_credits["affordable_minutes"]),
+            (&json!("credits"), &json!(50))
+        );
         assert_eq!((&by_credits["budget"], &by_credits["allowed"]), (&Value::Null, &json!(true)));
 
         let mut body = of("member", &json!(site.member), "2");

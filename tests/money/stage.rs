@@ -26,7 +26,7 @@ impl Stage {
             let host = site.post(&site.operator, "/hosts", host).await.want(201);
             for (name, price) in [("cpu", "6"), ("free", "0")] {
                 let product = json!({ "name": name, "region": "here", "instance_type": "cpu", "accelerator": "none",
-                    "gpus_per_unit": 0, "cpu_millis": 100, "memory_bytes": 1 << 20, "price_per_hour": price,
+                    "gpus_per_unit": 0, "cpu_millis": 100, "memory_bytes": 1 << 26, "price_per_hour": price,
                     "published": true });
                 site.post(&site.operator, "/products", product).await.want(201);
             }

@@ -23,7 +23,9 @@ async fn terms_are_set_by_whoever_runs_the_team_on_the_version_they_read() {
         }
         assert_eq!(site.get(&site.operator, "terms").await.want(200), after);
         put(&site.owner, &before["version"], &terms).await.fails(412, "stale-version");
-        site.change(&site.owner, "PUT", "terms", None, terms.clone()).await.fails(428, "precondition-required");
+        site.change(&site.owner, "PUT", "terms", None, terms.clone())
+            .await
+            .fails(428, "precondition-required");
         site.get(&site.worker, "terms").await.fails(403, "refused");
         assert_eq!(site.get(&site.worker, "balance").await.want(200)["spending"], "pool");
     }

@@ -81,7 +81,8 @@ async fn hook(site: &Site, url: &str, kinds: Value) -> Value {
 
 /// Writes a message `budget.threshold`: a budget of nothing is used up at once.
 async fn budget_message(site: &Site, name: &str) {
-    let body = json!({ "name": name, "scope": "team", "period": "once", "ceiling": "0", "reaction": "alert" });
+    let body =
+        json!({ "name": name, "scope": "team", "period": "once", "ceiling": "0", "reaction": "alert" });
     site.post(&site.owner, "budgets", body).await.want(201);
 }
 
@@ -137,7 +138,10 @@ async fn a_failure_is_tried_again_after_a_pause_as_the_same_message() {
         budget_message(site, "lab").await;
         assert_eq!(stage.deliver().await, 0);
         let seen = deliveries(site, &hook, "?state=waiting").await;
-        assert_eq!((&seen[0]["tries"], &seen[0]["last_error"]), (&json!(1), &json!("answered with status 500")));
+        assert_eq!(
+            (&seen[0]["tries"], &seen[0]["last_error"]),
+            (&json!(1), &json!("answered with status 500"))
+        );
         site.clock.advance(Span::from_seconds(9));
         assert_eq!((stage.deliver().await, desk.came().len()), (0, 1));
         site.clock.advance(Span::from_seconds(1));
@@ -172,8 +176,7 @@ async fn a_message_that_nobody_takes_is_given_up_and_can_be_sent_again() {
         let dead = deliveries(site, &hook, "?state=dead").await;
         assert_eq!((dead.len(), &dead[0]["tries"], &dead[0]["next_at"]), (1, &json!(12), &Value::Null));
         let id = hook["id"].as_str().unwrap();
-        let retry =
-            format!("webhooks/{id}/deliveries/{}/retry", dead[0]["message"].as_str().unwrap());
+        let retry = format!("webhooks/{id}/deliveries/{}/retry", dead[0]["message"].as_str().unwrap());
         site.post(&site.worker, &retry, json!({})).await.fails(403, "refused");
         let waiting = site.post(&site.owner, &retry, json!({})).await.want(200);
         assert_eq!((&waiting["state"], &waiting["tries"]), (&json!("waiting"), &json!(0)));
@@ -188,8 +191,14 @@ async fn messages_go_to_no_private_address_that_the_operator_did_not_name() {
     for stage in Stage::both("0", "0").await {
         let site = &stage.site;
         let inside = [
-            "http://10.1.2.3/", "http://192.168.0.1:8080/x", "http://169.254.169.254/latest/meta-data",
-            "http://127.0.0.2/", "http://2130706434/", "http://[::1]/", "http://[::ffff:10.0.0.1]/", "http://0/",
+            "http://10.1.2.3/",
+            "http://192.168.0.1:8080/x",
+            "http://169.254.169.254/latest/meta-data",
+            "http://127.0.0.2/",
+            "http://2130706434/",
+            "http://[::1]/",
+            "http://[::ffff:10.0.0.1]/",
+            "http://0/",
         ];
         for url in inside {
             let refused = site.post(&site.owner, "webhooks", json!({ "url": url })).await.want(422);
@@ -197,7 +206,13 @@ async fn messages_go_to_no_private_address_that_the_operator_did_not_name() {
             let told = refused["errors"][0]["detail"].as_str().unwrap();
             assert!(told.contains("webhooks.allow"), "{url}: {told}");
         }
-        for url in ["ftp://example.org/", "nonsense", "http://", "https://me:secret@example.org/", "http://1.1.1.1/#x"] {
+        for url in [
+            "ftp://example.org/",
+            "nonsense",
+            "http://",
+            "https://me:secret@example.org/",
+            "http://1.1.1.1/#x",
+        ] {
             let refused = site.post(&site.owner, "webhooks", json!({ "url": url })).await.want(422);
             assert_eq!(refused["errors"][0]["pointer"], "/url", "{url}");
         }
