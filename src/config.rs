@@ -347,8 +347,8 @@ impl Config {
     }
 }
 
-/// Months begin at midnight, and every offset in use is a multiple of a quarter of an hour: an interval that divides one
-/// never lies in two months, in whatever time zone.
+/// Months begin at midnight, and every offset in use is a multiple of a quarter of an hour: an interval that divides
+/// one never lies in two months, in whatever time zone.
 const QUARTER_SECONDS: u32 = 900;
 
 const INTERVAL_WANTED: &str = "a whole number of seconds that divides 900, such as 10, 60 or 300";

@@ -57,7 +57,7 @@ pub struct IssuedWebhook {
     /// The webhook.
     #[serde(flatten)]
     pub webhook: WebhookView,
-    /// What messages are signed with, as Standard Webhooks say; shown this once, and not by a repetition of the request.
+    /// What messages are signed with, as Standard Webhooks say; shown this once. A repetition does not show it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! The worker door: gives the services that look after hosts and meters their rhythm, and decides nothing.
 //!
-//! One loop per host, woken by its bell; one loop for the meter and the alerts; one for messages; one that keeps the list
-//! of hosts.
+//! One loop per host, woken by its bell; one loop for the meter and the alerts; one for messages; one that keeps the
+//! list of hosts.
 
 use std::{
     collections::{HashMap, HashSet},

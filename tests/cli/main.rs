@@ -169,7 +169,7 @@ fn terms_that_are_not_named_stay() {
     assert!(said.starts_with("exit 0\n"), "{said}");
     let put = desk.asked().remove(1);
     assert!(put.starts_with("PUT /api/v1/teams/acme/terms ") && put.contains("if-match: \"v7\""), "{put}");
-    let body = r#"{"billing_starts":"pull","exhaustion":"stop","spending":"pool","time_zone":"UTC"}"#;
+    let body = r#"{"spending":"pool","time_zone":"UTC","billing_starts":"pull","exhaustion":"stop"}"#;
     assert!(put.ends_with(body), "{put}");
 }
 
@@ -181,7 +181,10 @@ fn a_budget_says_whose_it_is() {
     let said = desk.run(&[&add[..], &[desk.url()]].concat());
     assert!(said.starts_with("exit 0\n"), "{said}");
     let asked = desk.asked().remove(0);
-    let body = r#"{"ceiling":"20","name":"lab","period":"monthly","reaction":"deny","scope":"member","subject":"mem_1","thresholds":[50,100]}"#;
+    let body = concat!(
+        r#"{"name":"lab","scope":"member","subject":"mem_1","ceiling":"20","period":"monthly","#,
+        r#""reaction":"deny","thresholds":[50,100]}"#
+    );
     assert!(asked.starts_with("POST /api/v1/teams/acme/budgets ") && asked.ends_with(body), "{asked}");
 }
 

@@ -1,4 +1,4 @@
-//! A stage for instances that cost: a host, an offer for 6 credits an hour, minutes that pass, messages that were written.
+//! A stage for instances that cost: a host, an offer for 6 credits an hour, minutes that pass, messages.
 
 use muster::{
     app::secrets::Token,
