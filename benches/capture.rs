@@ -200,6 +200,8 @@ async fn app(site: &Site, clock: Arc<ManualClock>, folder: &TempDir) -> App {
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().to_owned(),
         statements: Default::default(),
+        runway_least: Span::from_seconds(95),
+        webhooks_allow: Default::default(),
     };
     let parts = Parts {
         db: site.db.clone(),

@@ -69,6 +69,8 @@ pub enum SystemActor {
     Setup,
     /// Notes when API keys come in.
     Doorkeeper,
+    /// Watches figures for alerts, and brings messages to webhooks.
+    Messenger,
 }
 
 impl SystemActor {
@@ -82,6 +84,7 @@ impl SystemActor {
             Self::Rater => "system/rater",
             Self::Setup => "system/setup",
             Self::Doorkeeper => "system/doorkeeper",
+            Self::Messenger => "system/messenger",
         }
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! One file per noun with its handlers; [`router`] lists them once, for the routes and the OpenAPI document alike.
 
+mod alerts;
 mod api_keys;
 mod auth;
 mod books;
+mod budgets;
 mod charges;
 mod credits;
 mod extract;
@@ -17,8 +19,10 @@ mod operator;
 mod prices;
 mod problem;
 pub mod router;
-mod storage_rates;
 mod statements;
+mod storage_rates;
 mod teams;
+mod terms;
 mod top_ups;
 mod users;
+mod webhooks;

@@ -18,9 +18,11 @@ use utoipa_axum::{
 };
 
 use super::{
-    api_keys, auth, books, charges, credits, health, instances, me, members, openapi, operator, prices, statements, storage_rates, teams, top_ups, users,
+    alerts, api_keys, auth, books, budgets, charges, credits,
     extract::Deepest,
+    health, instances, me, members, openapi, operator, prices,
     problem::{self, Problem},
+    statements, storage_rates, teams, terms, top_ups, users, webhooks,
 };
 use crate::{
     app::App,
@@ -83,6 +85,17 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(credits::assign_credits))
         .routes(routes!(credits::reclaim_credits))
         .routes(routes!(credits::grant_credits))
+        .routes(routes!(budgets::create_budget, budgets::list_budgets))
+        .routes(routes!(budgets::get_budget, budgets::update_budget, budgets::end_budget))
+        .routes(routes!(terms::get_team_terms, terms::put_team_terms))
+        .routes(routes!(terms::put_team_credit_limit))
+        .routes(routes!(alerts::create_alert, alerts::list_alerts))
+        .routes(routes!(alerts::delete_alert))
+        .routes(routes!(webhooks::create_webhook, webhooks::list_webhooks))
+        .routes(routes!(webhooks::delete_webhook))
+        .routes(routes!(webhooks::test_webhook))
+        .routes(routes!(webhooks::list_deliveries))
+        .routes(routes!(webhooks::retry_delivery))
         .routes(routes!(top_ups::create_top_up, top_ups::list_top_ups))
         .routes(routes!(top_ups::confirm_top_up))
         .routes(routes!(top_ups::refuse_top_up))

@@ -3,6 +3,7 @@
 //! `gate` is the way in and out of every one of them. Loops (`dispatch`, `metering`) are services too: `worker/` only
 //! gives them a rhythm.
 
+pub mod alerts;
 pub mod api_keys;
 pub mod audit;
 pub mod auth;
@@ -10,10 +11,11 @@ pub mod balance;
 pub mod bills;
 mod bookkeeper;
 pub mod books;
+pub mod budgets;
 pub mod catalog;
+pub mod charges;
 mod closing;
 pub mod costs;
-pub mod charges;
 mod credentials;
 pub mod credits;
 mod dispatch;
@@ -35,19 +37,21 @@ pub mod prices;
 pub mod products;
 pub mod quotas;
 mod rating;
-mod resuming;
 pub mod re_rating;
+mod resuming;
 mod revisions;
 pub mod secrets;
 mod setup;
 mod starting;
+pub mod statements;
 mod storage;
 pub mod storage_rates;
-pub mod statements;
 pub mod teams;
+pub mod terms;
 pub mod top_ups;
 pub mod transactions;
 pub mod users;
+pub mod webhooks;
 
 use std::sync::Arc;
 
@@ -56,11 +60,13 @@ use crate::{
     error::Result,
     ids::InstallationId,
     ledger::focus::CostTerms,
+    model::destination::Allowed,
     op::{Actor, Op, SystemActor},
     plugins::Plugins,
     policy::Policies,
     store::Db,
     time::{Clock, Span},
+    webhook::Sender,
 };
 
 /// What the services need to know of the configuration.
@@ -88,6 +94,10 @@ pub struct Settings {
     pub simulated_dir: std::path::PathBuf,
     /// Statements and cost files.
     pub statements: StatementSettings,
+    /// The shortest runway that outlasts the wait for its own extension.
+    pub runway_least: Span,
+    /// Where webhooks may go besides public addresses.
+    pub webhooks_allow: Allowed,
 }
 
 /// What statements and cost files need to know of the configuration.
@@ -113,6 +123,7 @@ pub struct App {
     pub(crate) fleet: fleet::Fleet,
     pub(crate) passwords: secrets::Passwords,
     pub(crate) seal: secrets::Seal,
+    pub(crate) webhooks: Sender,
     pub(crate) settings: Settings,
     pub(crate) installation: InstallationId,
     pub(crate) retries: re_rating::Retries,
@@ -149,6 +160,7 @@ impl App {
         let fleet = fleet::Fleet::new(settings.simulated_dir.clone(), clock.clone());
         let passwords = secrets::Passwords::default();
         let retries = re_rating::Retries::default();
+        let webhooks = Sender::new(settings.webhooks_allow.clone());
         let app = Self {
             db,
             policies,
@@ -156,6 +168,7 @@ impl App {
             fleet,
             passwords,
             seal,
+            webhooks,
             settings,
             installation,
             retries,

@@ -11,7 +11,9 @@
 //! say it: a sum is `CAST(SUM(x) AS BIGINT)` (else it is a NUMERIC), and an argument that is first seen
 //! beside `IS NULL` is cast too.
 
+pub mod alerts;
 mod bookings;
+mod budgets;
 pub mod catalog;
 mod chain;
 mod convert;
@@ -36,12 +38,13 @@ pub mod record;
 mod revisions;
 pub mod sessions;
 mod shares;
-pub mod storage;
 pub mod statements;
+pub mod storage;
 mod top_ups;
 mod tx;
 mod usage;
 mod verify;
+pub mod webhooks;
 mod writer;
 
 pub use convert::{Arg, Column, Json, Stored};

@@ -43,6 +43,7 @@ impl Worker {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         tracker.spawn(meter(app.clone(), rhythm, stop.clone()));
         tracker.spawn(bookkeeper(app.clone(), rhythm, stop.clone()));
+        tracker.spawn(messages(app.clone(), rhythm, stop.clone()));
         tracker.spawn(roster(app, rhythm, stop.clone(), tracker.clone()));
         Self { tracker, stop }
     }
@@ -60,6 +61,27 @@ async fn meter(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
         let op = app.op(Actor::System(SystemActor::Meter));
         if let Err(error) = app.meter(&op).await {
             tracing::error!(?error, "a pass of the meter failed; the next one catches up");
+        }
+        let op = app.op(Actor::System(SystemActor::Messenger));
+        if let Err(error) = app.alerts_watch(&op).await {
+            tracing::error!(?error, "the alerts could not be looked at; the next pass does");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(rhythm.tick) => {}
+        }
+    }
+}
+
+/// Brings messages to webhooks, apart from the meter, which must not wait for whoever answers slowly.
+async fn messages(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let op = app.op(Actor::System(SystemActor::Messenger));
+        match app.messages_deliver(&op).await {
+            // There may be more that is due.
+            Ok(taken) if taken > 0 => continue,
+            Ok(_) => {}
+            Err(error) => tracing::error!(?error, "a pass over the messages failed; the next one sends them"),
         }
         tokio::select! {
             () = stop.cancelled() => {}

@@ -168,7 +168,10 @@ fn check(row: &Row) {
     if is_regular_use(row) {
         for (price, cost) in [("ListUnitPrice", "ListCost"), ("ContractedUnitPrice", "ContractedCost")] {
             let product = exact(of(row, price)) * exact(of(row, "PricingQuantity")) / 1_000_000_000_000;
-            assert!((product - exact(of(row, cost))).abs() <= 1_000_000, "{price} x quantity is not {cost}: {row:#?}");
+            assert!(
+                (product - exact(of(row, cost))).abs() <= 1_000_000,
+                "{price} x quantity is not {cost}: {row:#?}"
+            );
         }
         assert!(exact(of(row, "ConsumedQuantity")) > 0);
         let inside = of(row, "ChargePeriodStart") >= of(row, "BillingPeriodStart")

@@ -5,17 +5,24 @@
 #[path = "../support/postgres.rs"]
 mod postgres;
 
+mod alerts;
 mod bills;
+mod budgets;
 mod charges;
 mod credits;
+mod credits;
+mod exhaustion;
 mod focus;
 mod month;
-mod plugins;
-mod resume;
 mod parked;
 mod plugins;
+mod plugins;
 mod prices;
+mod resume;
 mod site;
-mod storage;
+mod stage;
 mod statements;
+mod storage;
+mod terms;
 mod top_ups;
+mod webhooks;

@@ -164,6 +164,29 @@ impl Site {
         self.send(request, who, Body::from(body.to_string())).await
     }
 
+    /// Posts JSON in the name of an API key.
+    pub(crate) async fn post_with_key(&self, key: &str, path: &str, body: Value) -> Answer {
+        let request = Request::post(at(path)).header("content-type", "application/json");
+        self.send_as(request, key, Body::from(body.to_string())).await
+    }
+
+    /// Asks for a change of `path`, on the version that was read where one is needed.
+    pub(crate) async fn change(
+        &self,
+        who: &Token,
+        method: &str,
+        path: &str,
+        version: Option<&Value>,
+        body: Value,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(at(path));
+        if let Some(version) = version {
+            request = request.header("if-match", format!("\"v{version}\""));
+        }
+        let request = request.header("content-type", "application/json");
+        self.send(request, who, Body::from(body.to_string())).await
+    }
+
     /// Uploads `bytes` as a plugin.
     pub(crate) async fn upload(&self, who: &Token, name: &str, kind: &str, bytes: &[u8]) -> Answer {
         let request = Request::post(at(&format!("plugins?name={name}"))).header("content-type", kind);
@@ -171,11 +194,16 @@ impl Site {
     }
 
     async fn send(&self, request: http::request::Builder, who: &Token, body: Body) -> Answer {
-        let request = request.header("authorization", format!("Bearer {}", who.reveal()));
+        self.send_as(request, who.reveal(), body).await
+    }
+
+    async fn send_as(&self, request: http::request::Builder, token: &str, body: Body) -> Answer {
+        let request = request.header("authorization", format!("Bearer {token}"));
         let response = self.door.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("no JSON: {bytes:?}"));
+        let parsed = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
+        let body = parsed.unwrap_or_else(|_| panic!("no JSON: {bytes:?}"));
         let replayed = parts.headers.contains_key("idempotency-replayed");
         Answer { status: parts.status.as_u16(), replayed, body }
     }
@@ -216,6 +244,8 @@ fn settings(folder: &tempfile::TempDir) -> Settings {
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().to_owned(),
         statements: Default::default(),
+        runway_least: Span::from_seconds(95),
+        webhooks_allow: "127.0.0.1".parse().unwrap(),
     }
 }
 

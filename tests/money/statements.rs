@@ -22,7 +22,8 @@ async fn statement(site: &Site, month: &str) -> Value {
 async fn transactions(site: &Site) -> Vec<Value> {
     let (mut all, mut cursor) = (Vec::new(), String::new());
     loop {
-        let page = site.get(&site.owner, &format!("transactions?view=admin&limit=200{cursor}")).await.want(200);
+        let page =
+            site.get(&site.owner, &format!("transactions?view=admin&limit=200{cursor}")).await.want(200);
         all.extend(page["items"].as_array().unwrap().clone());
         let Some(next) = page["next_cursor"].as_str() else { return all };
         cursor = format!("&cursor={next}");
@@ -79,7 +80,10 @@ async fn a_month_adds_up_and_is_what_the_books_say() {
         // What was used is what the charges say, and no charge crosses the month.
         let charged = |from: &str, to: &str, all: &[muster::ledger::rating::Charge]| -> i64 {
             let span = from.parse().unwrap()..to.parse().unwrap();
-            all.iter().filter(|charge| span.contains(&charge.from_at)).map(|charge| charge.amount.as_micros()).sum()
+            all.iter()
+                .filter(|charge| span.contains(&charge.from_at))
+                .map(|charge| charge.amount.as_micros())
+                .sum()
         };
         let all_charges = charges(&site).await;
         let in_november = charged("2025-11-01T00:00:00Z", end, &all_charges);
@@ -139,7 +143,8 @@ async fn a_month_is_closed_once_and_every_transaction_is_on_one_statement() {
             let rows: Vec<_> = rows.iter().filter(|row| row["record"] == "transaction").collect();
             let view = statement(&site, month).await;
             assert_eq!(view["statement"]["transactions"], json!(rows.len()));
-            let micros = |row: &BTreeMap<String, String>, key: &str| row[key].parse::<Credits>().unwrap().as_micros();
+            let micros =
+                |row: &BTreeMap<String, String>, key: &str| row[key].parse::<Credits>().unwrap().as_micros();
             let sum = |key: &str| rows.iter().map(|row| micros(row, key)).sum::<i64>();
             assert_eq!(credits(&view["statement"]["in"]), sum("in"));
             assert_eq!(credits(&view["statement"]["out"]), sum("out"));
@@ -148,7 +153,8 @@ async fn a_month_is_closed_once_and_every_transaction_is_on_one_statement() {
         seen.sort_unstable();
         assert_eq!(seen, (1..=transactions(&site).await.len()).collect::<Vec<_>>());
         let list = site.get(&site.owner, "statements?view=admin&limit=3").await.want(200);
-        let months: Vec<_> = list["items"].as_array().unwrap().iter().map(|item| item["month"].clone()).collect();
+        let months: Vec<_> =
+            list["items"].as_array().unwrap().iter().map(|item| item["month"].clone()).collect();
         assert_eq!(months, ["2026-02", "2026-01", "2025-12"]);
         let rest = site.get(&site.owner, "statements?view=admin&cursor=2025-12").await.want(200);
         assert_eq!(rest["items"].as_array().unwrap().len(), 1);
@@ -191,9 +197,15 @@ async fn what_is_corrected_later_gets_a_credit_note_and_is_on_the_next_statement
         assert_eq!(notes["items"].as_array().unwrap().len(), 1);
         assert_eq!((&note["number"], &note["month"]), (&json!(1), &json!("2025-11")));
         assert_eq!((&note["amount"], &note["transaction"]), (&json!("-0.04"), &json!(transaction)));
-        assert_eq!((&note["statement"], &note["reason"]), (&november["id"], &json!("the price was repaired")));
+        assert_eq!(
+            (&note["statement"], &note["reason"]),
+            (&november["id"], &json!("the price was repaired"))
+        );
         assert_eq!(note["charges"].as_array().unwrap().len(), 1);
-        assert_eq!((&note["charges"][0]["amount"], &note["charges"][0]["charges"]), (&json!("-0.04"), &json!(1)));
+        assert_eq!(
+            (&note["charges"][0]["amount"], &note["charges"][0]["charges"]),
+            (&json!("-0.04"), &json!(1))
+        );
         let own = site.get(&site.worker, "credit-notes").await.want(200);
         assert_eq!(own["items"], notes["items"], "the charges are the member's own");
         site.get(&site.worker, "credit-notes?view=admin").await.fails(403, "refused");
@@ -204,12 +216,17 @@ async fn what_is_corrected_later_gets_a_credit_note_and_is_on_the_next_statement
         let listed = json!([{ "number": 1, "month": "2025-11", "transaction": transaction, "amount": "-0.04",
             "reason": "the price was repaired" }]);
         assert_eq!(december["credit_notes"], listed);
-        let correction = december["lines"].as_array().unwrap().iter().find(|line| line["kind"] == "correction");
+        let correction =
+            december["lines"].as_array().unwrap().iter().find(|line| line["kind"] == "correction");
         assert_eq!(correction.unwrap()["in"], "0.04");
         let rows = exported(&site, &site.owner, "statements/2025-12?view=admin&form=csv").await;
-        let late: Vec<_> = rows.iter().filter(|row| row["record"] == "charge" && row["revision"] == "1").collect();
+        let late: Vec<_> =
+            rows.iter().filter(|row| row["record"] == "charge" && row["revision"] == "1").collect();
         assert_eq!(late.len(), 1);
-        assert_eq!((late[0]["amount"].as_str(), late[0]["reason"].as_str()), ("-0.04", "the price was repaired"));
+        assert_eq!(
+            (late[0]["amount"].as_str(), late[0]["reason"].as_str()),
+            ("-0.04", "the price was repaired")
+        );
         assert_eq!(close_months(&site).await, 0, "one difference has one note");
         assert_eq!(site.get(&site.owner, "credit-notes?view=admin").await.want(200), notes);
     }
@@ -299,7 +316,8 @@ async fn a_bookkeeper_audits_a_month_from_the_command_line() {
         let head: Vec<&str> = export.lines().take(8).collect();
         snapshot!("statement-export", head.join("\n"));
         assert_eq!(export, site.file(&site.owner, "statements/2025-11?view=admin&form=csv").await.1);
-        let document = muster(&site, &site.owner, &["statement", "export", "2025-11", "--form", "json"]).await;
+        let document =
+            muster(&site, &site.owner, &["statement", "export", "2025-11", "--form", "json"]).await;
         let closed = statement(&site, "2025-11").await;
         assert_eq!(json!(Digest::of(document.as_bytes()).to_string()), closed["digest"]);
         let costs = muster(&site, &site.owner, &["costs", "export", "--month", "2025-11"]).await;
