@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::money::Credits;
+
 pub use sources::{Error, Sources, environment};
 
 /// A setting as the reference shows it.
@@ -54,6 +56,7 @@ settings! {
     "reconcile.interval_seconds", "seconds", "30", "pause between two passes over a quiet host";
     "reconcile.busy_seconds", "seconds", "2", "pause between two passes while something is changing";
     "reconcile.probe_seconds", "seconds", "600", "pause between two probes of a host's accelerators";
+    "top_ups.two_person_above", "credits or none", "none", "a top-up of more is confirmed by two operators";
     "session.hours", "hours", "12", "how long a login lasts";
     "network.pool", "IPv4 CIDR, /8 to /20", "10.201.0.0/16", "addresses for the teams' container networks";
 }
@@ -77,6 +80,8 @@ pub struct Config {
     pub metering: Metering,
     /// The rhythm of the passes over hosts.
     pub reconcile: Reconcile,
+    /// A top-up of more than this is confirmed by two operators; `None`: one is enough.
+    pub two_person_above: Option<Credits>,
     /// How long a login lasts, in hours.
     pub session_hours: u32,
     /// Addresses for the teams' container networks.
@@ -277,6 +282,8 @@ impl Config {
             busy_seconds: said.number("reconcile.busy_seconds", 1..=600, wrong),
             probe_seconds: said.number("reconcile.probe_seconds", 10..=86_400, wrong),
         };
+        let above = "an amount of credits such as 1000, or none";
+        let two_person_above = said.parse("top_ups.two_person_above", wrong, credits_or_none, above, None);
         let session_hours = said.number("session.hours", 1..=720, wrong);
         let whole = Cidr { address: Ipv4Addr::UNSPECIFIED, prefix: 8 };
         let block = "an IPv4 block from /8 to /20 that begins at its first address, such as 10.201.0.0/16";
@@ -291,6 +298,7 @@ impl Config {
                 limits,
                 metering,
                 reconcile,
+                two_person_above,
                 session_hours,
                 network_pool,
             })
@@ -305,6 +313,7 @@ impl Config {
             Database::Postgres(url) if !redact => url.expose().to_owned(),
             database => database.to_string(),
         };
+        let two_person_above = self.two_person_above.map_or("none".to_owned(), |above| above.to_string());
         vec![
             ("data_dir", self.data_dir.display().to_string()),
             ("database", database),
@@ -324,10 +333,19 @@ impl Config {
             ("reconcile.interval_seconds", self.reconcile.interval_seconds.to_string()),
             ("reconcile.busy_seconds", self.reconcile.busy_seconds.to_string()),
             ("reconcile.probe_seconds", self.reconcile.probe_seconds.to_string()),
+            ("top_ups.two_person_above", two_person_above),
             ("session.hours", self.session_hours.to_string()),
             ("network.pool", self.network_pool.to_string()),
         ]
     }
+}
+
+/// `none`, or an amount that is not below zero.
+fn credits_or_none(text: &str) -> Option<Option<Credits>> {
+    if text == "none" {
+        return Some(None);
+    }
+    text.parse().ok().filter(|above| *above >= Credits::ZERO).map(Some)
 }
 
 const DATABASE_WANTED: &str = "sqlite:PATH or postgres://user:password@host/name";

@@ -59,6 +59,8 @@ pub enum SystemActor {
     Reconciler,
     /// Meters, captures, extends and drains.
     Meter,
+    /// Sees to payments, to credits that expire, and to pools that run low.
+    Cashier,
     /// Prepares an empty database.
     Setup,
     /// Notes when API keys come in.
@@ -71,6 +73,7 @@ impl SystemActor {
         match self {
             Self::Reconciler => "system/reconciler",
             Self::Meter => "system/meter",
+            Self::Cashier => "system/cashier",
             Self::Setup => "system/setup",
             Self::Doorkeeper => "system/doorkeeper",
         }

@@ -4,18 +4,22 @@
 
 mod api_keys;
 mod auth;
+mod auto_top_ups;
 mod books;
 mod credits;
 mod extract;
 mod health;
 mod instances;
+mod lots;
 mod me;
 mod members;
 mod openapi;
 mod operator;
+mod payments;
 mod prices;
 mod problem;
 pub mod router;
 mod teams;
 mod top_ups;
 mod users;
+mod vouchers;

@@ -18,11 +18,11 @@ use utoipa_axum::{
 };
 
 use super::{
-    api_keys, auth, books, credits,
+    api_keys, auth, auto_top_ups, books, credits,
     extract::Deepest,
-    health, instances, me, members, openapi, operator, prices,
+    health, instances, lots, me, members, openapi, operator, payments, prices,
     problem::{self, Problem},
-    teams, top_ups, users,
+    teams, top_ups, users, vouchers,
 };
 use crate::{
     app::App,
@@ -84,9 +84,24 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(credits::assign_credits))
         .routes(routes!(credits::reclaim_credits))
         .routes(routes!(credits::grant_credits))
+        .routes(routes!(credits::give_goodwill))
+        .routes(routes!(credits::write_off_debt))
+        .routes(routes!(lots::list_lots))
         .routes(routes!(top_ups::create_top_up, top_ups::list_top_ups))
         .routes(routes!(top_ups::confirm_top_up))
         .routes(routes!(top_ups::refuse_top_up))
+        .routes(routes!(top_ups::refund_top_up))
+        .routes(routes!(top_ups::dispute_top_up))
+        .routes(routes!(payments::receive_provider_event))
+        .routes(routes!(
+            auto_top_ups::get_auto_top_up,
+            auto_top_ups::put_auto_top_up,
+            auto_top_ups::remove_auto_top_up
+        ))
+        .routes(routes!(vouchers::create_vouchers, vouchers::list_vouchers))
+        .routes(routes!(vouchers::revoke_voucher))
+        .routes(routes!(vouchers::redeem_voucher))
+        .routes(routes!(vouchers::list_voucher_redemptions))
         .routes(routes!(books::get_balance))
         .routes(routes!(books::list_transactions))
         .routes(routes!(books::list_bills))

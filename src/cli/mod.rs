@@ -17,6 +17,8 @@ mod secret;
 mod serve;
 mod settings;
 mod site;
+mod top_up;
+mod voucher;
 mod wait;
 
 use std::process::ExitCode;

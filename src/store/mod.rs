@@ -11,6 +11,7 @@
 //! say it: a sum is `CAST(SUM(x) AS BIGINT)` (else it is a NUMERIC), and an argument that is first seen
 //! beside `IS NULL` is cast too.
 
+pub mod auto_top_ups;
 pub mod catalog;
 mod convert;
 mod db;
@@ -21,6 +22,7 @@ pub mod identity;
 pub mod instances;
 mod journal;
 mod ledger;
+pub mod lots;
 mod metering;
 mod migrate;
 mod prices;
@@ -31,6 +33,7 @@ mod top_ups;
 mod tx;
 mod usage;
 mod verify;
+pub mod vouchers;
 mod writer;
 
 pub use convert::{Arg, Column, Json, Stored};

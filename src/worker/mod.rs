@@ -1,6 +1,6 @@
 //! The worker door: gives the services that look after hosts and meters their rhythm, and decides nothing.
 //!
-//! One loop per host, woken by its bell; one loop for the meter; one that keeps the list of hosts.
+//! One loop per host, woken by its bell; one loop for the meter; one for the cashier; one that keeps the list of hosts.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -39,6 +39,7 @@ impl Worker {
     pub fn start(app: Arc<App>, rhythm: Rhythm) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         tracker.spawn(meter(app.clone(), rhythm, stop.clone()));
+        tracker.spawn(cashier(app.clone(), rhythm, stop.clone()));
         tracker.spawn(roster(app, rhythm, stop.clone(), tracker.clone()));
         Self { tracker, stop }
     }
@@ -57,6 +58,16 @@ async fn meter(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
         if let Err(error) = app.meter(&op).await {
             tracing::error!(?error, "a pass of the meter failed; the next one catches up");
         }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(rhythm.tick) => {}
+        }
+    }
+}
+
+async fn cashier(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        app.cashier(&app.op(Actor::System(SystemActor::Cashier))).await;
         tokio::select! {
             () = stop.cancelled() => {}
             () = sleep(rhythm.tick) => {}

@@ -96,6 +96,7 @@ impl Site {
                 limits: Limits::default(),
             })
             .unwrap(),
+            providers: Vec::new(),
             seal: Seal::new(&[7; 32]),
             settings: Settings {
                 public_url: "http://muster.test".to_owned(),
@@ -106,6 +107,7 @@ impl Site {
                 stop_latency: Span::from_seconds(30),
                 down_after: Span::from_seconds(60),
                 probe_every: Span::from_seconds(3_600),
+                two_person_above: None,
                 network_pool: "10.201.0.0/16".parse().unwrap(),
                 simulated_dir: folder.path().to_owned(),
             },

@@ -85,6 +85,7 @@ fn settings(folder: &TempDir) -> Settings {
         stop_latency: Span::from_seconds(30),
         down_after: Span::from_seconds(60),
         probe_every: Span::from_seconds(300),
+        two_person_above: None,
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().join("simulated"),
     }
@@ -111,6 +112,7 @@ impl TestApp {
             db: db.clone(),
             policies: Policies::shipped().unwrap(),
             plugins: plugins.unwrap(),
+            providers: Vec::new(),
             seal: Seal::new(&[7; 32]),
             settings: settings(&folder),
             clock: clock.clone(),
