@@ -5,8 +5,13 @@
 #[path = "../support/postgres.rs"]
 mod postgres;
 
+mod auto_top_ups;
 mod bills;
 mod credits;
+mod fake;
+mod lots;
+mod payments;
 mod plugins;
 mod site;
 mod top_ups;
+mod vouchers;
