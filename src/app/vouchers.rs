@@ -1,7 +1,7 @@
 //! Vouchers: codes that the operator makes and teams turn into credits.
 //!
-//! A code is 80 random bits in letters and digits that cannot be taken for one another. It is shown once; what is stored
-//! is its digest. Whoever tries codes that are none has to wait, as with wrong passwords.
+//! A code is 80 random bits in letters and digits that cannot be taken for one another. It is shown once; what is
+//! stored is its digest. Whoever tries codes that are none has to wait, as with wrong passwords.
 
 use serde::{Deserialize, Serialize};
 

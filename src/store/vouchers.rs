@@ -2,7 +2,7 @@
 
 use super::{Conn, Result, Tx, query::record};
 use crate::{
-    error::Error as Told,
+    error::Error,
     ids::{MemberId, TeamId, TransactionId, VoucherId},
     money::Credits,
     time::Timestamp,
@@ -162,6 +162,6 @@ impl Tx {
 }
 
 /// The error for a voucher that the team had before.
-pub fn redeemed() -> Told {
-    Told::conflict("voucher-redeemed", "your team has redeemed this voucher already; it is good once a team")
+pub fn redeemed() -> Error {
+    Error::conflict("voucher-redeemed", "your team has redeemed this voucher already; it is good once a team")
 }

@@ -24,7 +24,8 @@ const REDEEM: &str = "vouchers/redeem";
 #[tokio::test]
 async fn a_code_is_shown_once_and_becomes_credits_once() {
     for site in Site::both().await {
-        let terms = json!({ "amount": "10", "count": 3, "credit_days": 30, "note": "fair", "valid_until": in_days(&site, 7) });
+        let terms = json!({ "amount": "10", "count": 3, "credit_days": 30, "note": "fair",
+                            "valid_until": in_days(&site, 7) });
         site.post(&site.owner, "/vouchers", terms.clone()).await.fails(403, "refused");
         let minted = site.post_once(&site.operator, "mint", "/vouchers", terms.clone()).await.want(201);
         assert_eq!(minted["items"].as_array().unwrap().len(), 3);
@@ -66,7 +67,8 @@ async fn a_voucher_can_be_revoked_used_up_over_or_for_another_team() {
         site.post(&site.owner, REDEEM, code(&mine, 0)).await.want(201);
         let nobody = json!({ "amount": "1", "team": "nobody", "valid_until": in_days(&site, 1) });
         site.post(&site.operator, "/vouchers", nobody).await.fails(422, "invalid-input");
-        let wrong = json!({ "amount": "0", "count": 1001, "most_uses": 0, "credit_days": 0, "valid_until": in_days(&site, -1) });
+        let wrong = json!({ "amount": "0", "count": 1001, "most_uses": 0, "credit_days": 0,
+                            "valid_until": in_days(&site, -1) });
         let wrong = site.post(&site.operator, "/vouchers", wrong).await.want(422);
         assert_eq!(wrong["errors"].as_array().unwrap().len(), 5, "{wrong:#}");
 
