@@ -19,6 +19,8 @@ mod payments;
 mod prices;
 mod problem;
 pub mod router;
+mod statements;
+mod storage_rates;
 mod teams;
 mod top_ups;
 mod users;

@@ -9,14 +9,18 @@ pub mod auth;
 pub mod auto_top_ups;
 pub mod balance;
 pub mod bills;
+mod bookkeeper;
 pub mod books;
 mod cashier;
 pub mod catalog;
+mod closing;
+pub mod costs;
 mod credentials;
 mod crediting;
 pub mod credits;
 mod dispatch;
 pub mod drives;
+pub mod export;
 mod fleet;
 mod funding;
 mod gate;
@@ -35,9 +39,13 @@ pub mod prices;
 pub mod products;
 pub mod quotas;
 mod rating;
+mod resuming;
 pub mod secrets;
 mod setup;
 mod starting;
+pub mod statements;
+mod storage;
+pub mod storage_rates;
 pub mod teams;
 pub mod top_ups;
 pub mod transactions;
@@ -50,6 +58,7 @@ use crate::{
     chance::Chance,
     error::Result,
     ids::InstallationId,
+    ledger::focus::CostTerms,
     op::{Actor, Op, SystemActor},
     plugins::Plugins,
     policy::Policies,
@@ -82,6 +91,23 @@ pub struct Settings {
     pub two_person_above: Option<crate::money::Credits>,
     /// The folder where simulated hosts keep their state.
     pub simulated_dir: std::path::PathBuf,
+    /// Statements and cost files.
+    pub statements: StatementSettings,
+}
+
+/// What statements and cost files need to know of the configuration.
+#[derive(Debug, Clone)]
+pub struct StatementSettings {
+    /// How long after its end a month stays open for what is late; an hour or more.
+    pub grace: Span,
+    /// What a cost file says of the operator's invoices.
+    pub costs: CostTerms,
+}
+
+impl Default for StatementSettings {
+    fn default() -> Self {
+        Self { grace: Span::from_seconds(48 * 3_600), costs: CostTerms::default() }
+    }
 }
 
 /// Everything below the doors, put together once at the start.

@@ -17,6 +17,8 @@ mod secret;
 mod serve;
 mod settings;
 mod site;
+mod statement;
+mod storage_rate;
 mod top_up;
 mod voucher;
 mod wait;
@@ -87,6 +89,8 @@ enum Command {
     #[command(flatten)]
     Credit(credit::CreditCommand),
     #[command(flatten)]
+    Month(statement::MonthCommand),
+    #[command(flatten)]
     Site(site::SiteCommand),
     #[command(flatten)]
     Instance(instance::InstanceCommand),
@@ -121,6 +125,7 @@ fn dispatch(cli: Cli) -> Result<Answer, Failure> {
         Command::Account(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::People(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Credit(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Month(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Site(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Instance(command) => ask(cli.globals, async |call| command.run(call).await),
     }

@@ -79,6 +79,8 @@ actions! {
     CreateProduct = "createProduct" in "product" Write;
     ListProducts = "listProducts" in "product" View;
     UpdateProduct = "updateProduct" in "product" Write;
+    PutStorageRate = "putStorageRate" in "product" Write;
+    ListStorageRates = "listStorageRates" in "product" View;
     CreateImage = "createImage" in "site_image" Write;
     ListImages = "listImages" in "site_image" View;
     UpdateImage = "updateImage" in "site_image" Write;
@@ -93,6 +95,7 @@ actions! {
     ListVouchers = "listVouchers" in "site_credit" View;
     RevokeVoucher = "revokeVoucher" in "site_credit" Write;
     VerifyLedger = "verifyLedger" in "site" View;
+    ExportLedger = "exportLedger" in "site" View;
     // A team and its people.
     GetTeam = "getTeam" in "team" View;
     UpdateTeam = "updateTeam" in "team" Write;
@@ -125,6 +128,10 @@ actions! {
     ListVoucherRedemptions = "listVoucherRedemptions" in "voucher" View;
     ListTransactions = "listTransactions" in "transaction" View;
     ListBills = "listBills" in "bill" View;
+    ListStatements = "listStatements" in "bill" View;
+    GetStatement = "getStatement" in "bill" View;
+    ListCreditNotes = "listCreditNotes" in "bill" View;
+    ExportCosts = "exportCosts" in "bill" View;
     ListPrices = "listPrices" in "price" View;
     ActivatePrice = "activatePrice" in "price" Write;
     UploadPlugin = "uploadPlugin" in "plugin" Write;
@@ -136,6 +143,8 @@ actions! {
     CreateInstance = "createInstance" in "instance" Write;
     ListInstances = "listInstances" in "instance" View;
     GetInstance = "getInstance" in "instance" View;
+    StopInstance = "stopInstance" in "instance" Write;
+    StartInstance = "startInstance" in "instance" Write;
     ReleaseInstance = "releaseInstance" in "instance" Write;
     GetInstanceAccess = "getInstanceAccess" in "instance" Use;
     GetInstanceLogs = "getInstanceLogs" in "instance" View;

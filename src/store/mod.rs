@@ -12,11 +12,17 @@
 //! beside `IS NULL` is cast too.
 
 pub mod auto_top_ups;
+mod bookings;
 pub mod catalog;
+mod chain;
 mod convert;
+mod costs;
 mod db;
 mod error;
+mod every;
+mod export;
 pub mod fleet;
+mod flusher;
 mod holds;
 pub mod identity;
 pub mod instances;
@@ -25,10 +31,14 @@ mod ledger;
 pub mod lots;
 mod metering;
 mod migrate;
+mod past;
 mod prices;
 mod query;
 pub mod record;
 pub mod sessions;
+mod shares;
+pub mod statements;
+pub mod storage;
 mod top_ups;
 mod tx;
 mod usage;
@@ -37,8 +47,10 @@ pub mod vouchers;
 mod writer;
 
 pub use convert::{Arg, Column, Json, Stored};
+pub use costs::{AdjustmentRow, CostRow, GiftRow};
 pub use db::{Db, Dialect};
 pub use error::{Error, Result};
+pub use export::ExportCursor;
 pub use journal::Concern;
 pub use metering::{Advance, ChargeCursor, ChargeFilter};
 pub use migrate::SCHEMA_NUMBER;

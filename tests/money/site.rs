@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 /// On a full minute, so that intervals of a minute begin here.
-const START: Timestamp = Timestamp::from_micros(1_763_800_020_000_000);
+pub(crate) const START: Timestamp = Timestamp::from_micros(1_763_800_020_000_000);
 
 /// A server and the people of its one team.
 pub(crate) struct Site {
@@ -37,7 +37,7 @@ pub(crate) struct Site {
     pub(crate) owner: Token,
     pub(crate) admin: Token,
     pub(crate) worker: Token,
-    door: Router,
+    pub(crate) door: Router,
     _folder: tempfile::TempDir,
 }
 
@@ -134,6 +134,7 @@ impl Site {
                 two_person_above: extra.two_person_above,
                 network_pool: "10.201.0.0/16".parse().unwrap(),
                 simulated_dir: folder.path().to_owned(),
+                statements: Default::default(),
             },
             clock: clock.clone(),
             chance,
@@ -165,6 +166,16 @@ impl Site {
     /// Asks for `path` under the team.
     pub(crate) async fn get(&self, who: &Token, path: &str) -> Answer {
         self.send(Request::get(at(path)), who, Body::empty()).await
+    }
+
+    /// The file at `path` under the team, with its type.
+    pub(crate) async fn file(&self, who: &Token, path: &str) -> (String, String) {
+        let request = Request::get(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
+        let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status().as_u16(), 200, "{path}");
+        let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (kind, String::from_utf8(bytes.to_vec()).unwrap())
     }
 
     /// Posts JSON to `path` under the team.
@@ -208,6 +219,12 @@ impl Site {
     /// What a statement of two columns finds first.
     pub(crate) async fn pair(&self, sql: &'static str) -> (i64, i64) {
         self.db.read().await.unwrap().query(sql).one().await.unwrap()
+    }
+
+    /// Puts JSON to `path` under the team.
+    pub(crate) async fn put(&self, who: &Token, path: &str, body: Value) -> Answer {
+        let request = Request::put(at(path)).header("content-type", "application/json");
+        self.send(request, who, Body::from(body.to_string())).await
     }
 
     /// Uploads `bytes` as a plugin.
@@ -269,9 +286,9 @@ async fn plant_team(tx: &mut Tx, op: &Op, user: UserId, team: TeamId) {
         VALUES ($1, 'operator', '', $2, $3, 0, 0)";
     const TEAM: &str = "
         INSERT INTO teams (id, slug, name, description, preset, spending, limits, version, created_at)
-        VALUES ($1, 'crew', 'A team', '', 'glows', 'wallet', '{}', 1, 0)";
+        VALUES ($1, 'crew', 'A team', '', 'glows', 'wallet', '{}', 1, $2)";
     tx.query(USER).bind(user).bind(true).bind(false).execute().await.unwrap();
-    tx.query(TEAM).bind(team).execute().await.unwrap();
+    tx.query(TEAM).bind(team).bind(START).execute().await.unwrap();
     tx.usage_insert(&team.to_string(), team).await.unwrap();
     for &kind in AccountKind::ALL.iter().filter(|kind| !kind.is_personal()) {
         tx.account_insert(&Account::open(op.id(), team, None, kind, START)).await.unwrap();
