@@ -65,6 +65,8 @@ pub enum SystemActor {
     Bookkeeper,
     /// Closes months and writes credit notes.
     Closer,
+    /// Rates parked charges again.
+    Rater,
     /// Prepares an empty database.
     Setup,
     /// Notes when API keys come in.
@@ -80,6 +82,7 @@ impl SystemActor {
             Self::Cashier => "system/cashier",
             Self::Bookkeeper => "system/bookkeeper",
             Self::Closer => "system/closer",
+            Self::Rater => "system/rater",
             Self::Setup => "system/setup",
             Self::Doorkeeper => "system/doorkeeper",
         }

@@ -6,6 +6,7 @@ mod api_keys;
 mod auth;
 mod auto_top_ups;
 mod books;
+mod charges;
 mod credits;
 mod extract;
 mod health;

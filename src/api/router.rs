@@ -18,7 +18,7 @@ use utoipa_axum::{
 };
 
 use super::{
-    api_keys, auth, auto_top_ups, books, credits,
+    api_keys, auth, auto_top_ups, books, charges, credits,
     extract::Deepest,
     health, instances, lots, me, members, openapi, operator, payments, prices,
     problem::{self, Problem},
@@ -112,7 +112,13 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(statements::export_costs))
         .routes(routes!(books::verify_ledger))
         .routes(routes!(books::export_ledger))
+        .routes(routes!(charges::get_charge))
+        .routes(routes!(charges::get_charge_proof))
+        .routes(routes!(charges::get_component))
+        .routes(routes!(charges::re_rate_charges))
+        .routes(routes!(charges::correct_charges))
         .routes(routes!(prices::activate_price, prices::list_prices))
+        .routes(routes!(prices::activate_site_price, prices::list_site_prices))
         .routes(routes!(prices::upload_plugin, prices::list_plugins).layer(plugins))
         .routes(routes!(prices::get_plugin))
         .routes(routes!(instances::list_catalog))

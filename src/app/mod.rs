@@ -13,6 +13,7 @@ mod bookkeeper;
 pub mod books;
 mod cashier;
 pub mod catalog;
+pub mod charges;
 mod closing;
 pub mod costs;
 mod credentials;
@@ -39,7 +40,9 @@ pub mod prices;
 pub mod products;
 pub mod quotas;
 mod rating;
+pub mod re_rating;
 mod resuming;
+mod revisions;
 pub mod secrets;
 mod setup;
 mod starting;
@@ -121,6 +124,7 @@ pub struct App {
     pub(crate) seal: secrets::Seal,
     pub(crate) settings: Settings,
     pub(crate) installation: InstallationId,
+    pub(crate) retries: re_rating::Retries,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
@@ -156,6 +160,7 @@ impl App {
         let fleet = fleet::Fleet::new(settings.simulated_dir.clone(), clock.clone());
         let passwords = secrets::Passwords::default();
         let providers = payments::Providers::new(providers);
+        let retries = re_rating::Retries::default();
         let app = Self {
             db,
             policies,
@@ -166,6 +171,7 @@ impl App {
             seal,
             settings,
             installation,
+            retries,
             clock,
             chance,
         };

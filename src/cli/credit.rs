@@ -1,11 +1,13 @@
-//! Money: credits, bills, prices, the books.
+//! Money: credits, bills, the books.
 
 use clap::{Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     call::Call,
+    charge::ChargeCommand,
     output::{Answer, Column, write_bytes},
+    price::PriceCommand,
     problem::Failure,
     top_up::TopUpCommand,
     voucher::VoucherCommand,
@@ -39,17 +41,8 @@ const BILLS: &[Column] = &[
     ("QUANTITY", "quantity"),
     ("AMOUNT", "amount"),
 ];
-const PRICES: &[Column] = &[
-    ("ID", "id"),
-    ("NUMBER", "number"),
-    ("ACTIVE", "active"),
-    ("DIGEST", "digest"),
-    ("CONFIG", "config"),
-    ("CREATED BY", "created_by"),
-    ("CREATED", "created_at"),
-];
 /// How many items are shown when no number is given.
-const MOST: &str = "100";
+pub(super) const MOST: &str = "100";
 
 /// Commands about money.
 #[derive(Debug, Subcommand)]
@@ -78,7 +71,10 @@ pub(crate) enum CreditCommand {
         #[arg(long, default_value = MOST)]
         limit: usize,
     },
-    /// The price versions of the team
+    /// Single charges: explained, computed again, corrected
+    #[command(subcommand)]
+    Charge(ChargeCommand),
+    /// The price versions of the team and of the site
     #[command(subcommand)]
     Price(PriceCommand),
     /// The books
@@ -185,21 +181,6 @@ pub(crate) enum CreditsCommand {
     },
 }
 
-/// Commands about prices.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PriceCommand {
-    /// List price versions
-    Ls,
-    /// Make a plugin with a configuration the team's price from now on
-    Activate {
-        /// Plugin, by id
-        plugin: String,
-        /// Configuration: JSON text, or @PATH of a file with it
-        #[arg(long, default_value = "{}")]
-        config: String,
-    },
-}
-
 /// Commands about the books.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {
@@ -224,6 +205,7 @@ impl CreditCommand {
                 let bills = call.client.list(&["teams", call.team()?, "bills"], &query, limit).await?;
                 Ok(Answer::List(bills, BILLS))
             }
+            Self::Charge(command) => command.run(call).await,
             Self::Price(command) => command.run(call).await,
             Self::Ledger(LedgerCommand::Export { form }) => {
                 let query = [("form", Some(form))];
@@ -280,27 +262,4 @@ impl CreditsCommand {
             }
         }
     }
-}
-
-impl PriceCommand {
-    async fn run(self, call: &Call) -> Result<Answer, Failure> {
-        let (client, team) = (&call.client, call.team()?);
-        let prices = &["teams", team, "prices"];
-        match self {
-            Self::Ls => Ok(Answer::List(client.list(prices, &[], usize::MAX).await?, PRICES)),
-            Self::Activate { plugin, config } => {
-                let body = json!({ "plugin": plugin, "config": json_argument(&config)? });
-                client.post(prices, body).await.map(Answer::One)
-            }
-        }
-    }
-}
-
-/// JSON given as text or as `@PATH`.
-fn json_argument(text: &str) -> Result<Value, Failure> {
-    let text = match text.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| Failure::here(path, error))?,
-        None => text.to_owned(),
-    };
-    serde_json::from_str(&text).map_err(|error| Failure::Invalid(format!("--config: expected JSON: {error}")))
 }

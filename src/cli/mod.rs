@@ -5,14 +5,18 @@
 
 mod account;
 mod call;
+mod charge;
 mod client;
 mod credit;
 mod doctor;
+mod explain;
 mod instance;
 mod output;
 mod people;
+mod price;
 mod problem;
 mod profile;
+mod recompute;
 mod secret;
 mod serve;
 mod settings;

@@ -81,6 +81,8 @@ actions! {
     UpdateProduct = "updateProduct" in "product" Write;
     PutStorageRate = "putStorageRate" in "product" Write;
     ListStorageRates = "listStorageRates" in "product" View;
+    ActivateSitePrice = "activateSitePrice" in "product" Write;
+    ListSitePrices = "listSitePrices" in "product" View;
     CreateImage = "createImage" in "site_image" Write;
     ListImages = "listImages" in "site_image" View;
     UpdateImage = "updateImage" in "site_image" Write;
@@ -94,6 +96,7 @@ actions! {
     CreateVouchers = "createVouchers" in "site_credit" Write;
     ListVouchers = "listVouchers" in "site_credit" View;
     RevokeVoucher = "revokeVoucher" in "site_credit" Write;
+    CorrectCharges = "correctCharges" in "site_credit" Write;
     VerifyLedger = "verifyLedger" in "site" View;
     ExportLedger = "exportLedger" in "site" View;
     // A team and its people.
@@ -132,6 +135,10 @@ actions! {
     GetStatement = "getStatement" in "bill" View;
     ListCreditNotes = "listCreditNotes" in "bill" View;
     ExportCosts = "exportCosts" in "bill" View;
+    GetCharge = "getCharge" in "bill" View;
+    GetChargeProof = "getChargeProof" in "bill" View;
+    GetComponent = "getComponent" in "bill" View;
+    ReRateCharges = "reRateCharges" in "bill" Write;
     ListPrices = "listPrices" in "price" View;
     ActivatePrice = "activatePrice" in "price" Write;
     UploadPlugin = "uploadPlugin" in "plugin" Write;

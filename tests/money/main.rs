@@ -7,13 +7,17 @@ mod postgres;
 
 mod auto_top_ups;
 mod bills;
+mod charges;
 mod credits;
 mod fake;
 mod focus;
 mod lots;
 mod month;
+mod parked;
 mod payments;
 mod plugins;
+mod plugins;
+mod prices;
 mod resume;
 mod site;
 mod statements;

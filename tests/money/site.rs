@@ -37,8 +37,9 @@ pub(crate) struct Site {
     pub(crate) owner: Token,
     pub(crate) admin: Token,
     pub(crate) worker: Token,
+    chance: Arc<Seeded>,
     pub(crate) door: Router,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// What a server has besides.
@@ -113,31 +114,12 @@ impl Site {
         let parts = Parts {
             db: db.clone(),
             policies: Policies::shipped().unwrap(),
-            plugins: Plugins::new(PluginSettings {
-                // Shared by all tests, so that the default price is compiled once.
-                cache_folder: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("money-plugins"),
-                compiler: Compiler::Child(PathBuf::from(env!("CARGO_BIN_EXE_muster"))),
-                limits: Limits::default(),
-            })
-            .unwrap(),
+            plugins: plugins(Limits::default()),
             providers: extra.providers,
             seal: Seal::new(&[7; 32]),
-            settings: Settings {
-                public_url: "http://muster.test".to_owned(),
-                session: Span::from_seconds(86_400),
-                team_members: 20,
-                interval: Span::from_seconds(60),
-                runway: Span::from_seconds(3_600),
-                stop_latency: Span::from_seconds(30),
-                down_after: Span::from_seconds(60),
-                probe_every: Span::from_seconds(3_600),
-                two_person_above: extra.two_person_above,
-                network_pool: "10.201.0.0/16".parse().unwrap(),
-                simulated_dir: folder.path().to_owned(),
-                statements: Default::default(),
-            },
+            settings: Settings { two_person_above: extra.two_person_above, ..settings(&folder) },
             clock: clock.clone(),
-            chance,
+            chance: chance.clone(),
         };
         let (app, _) = App::open(parts).await.unwrap();
         let app = Arc::new(app);
@@ -148,19 +130,30 @@ impl Site {
             request_timeout: std::time::Duration::from_secs(60),
         };
         let door = router(app.clone(), &settings, Arc::new(String::new));
-        Site {
-            app,
-            clock,
-            db,
-            member,
-            operator,
-            second_operator,
-            owner,
-            admin,
-            worker,
-            door,
-            _folder: folder,
-        }
+        Site { app, clock, db, member, operator, second_operator, owner, admin, worker, chance, door, folder }
+    }
+
+    /// A second server on the same data, with these limits on plugins.
+    pub(crate) async fn app_with(&self, limits: Limits) -> App {
+        let parts = Parts {
+            db: self.db.clone(),
+            policies: Policies::shipped().unwrap(),
+            plugins: plugins(limits),
+            providers: Vec::new(),
+            seal: Seal::new(&[7; 32]),
+            settings: settings(&self.folder),
+            clock: self.clock.clone(),
+            chance: self.chance.clone(),
+        };
+        App::open(parts).await.unwrap().0
+    }
+
+    /// The bytes at `path` under the team, with their status.
+    pub(crate) async fn bytes(&self, who: &Token, path: &str) -> (u16, Vec<u8>) {
+        let request = Request::get(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
+        let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        (parts.status.as_u16(), axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec())
     }
 
     /// Asks for `path` under the team.
@@ -270,6 +263,35 @@ impl Site {
         assert_eq!((&report["ok"], &report["found"]), (&json!(true), &json!(0)), "{report:#}");
         assert!(report["entries"].as_u64().unwrap() > 0, "verified nothing: {report:#}");
     }
+}
+
+/// The settings of a server that keeps its simulated hosts in `folder`.
+fn settings(folder: &tempfile::TempDir) -> Settings {
+    Settings {
+        public_url: "http://muster.test".to_owned(),
+        session: Span::from_seconds(86_400),
+        team_members: 20,
+        interval: Span::from_seconds(60),
+        runway: Span::from_seconds(3_600),
+        stop_latency: Span::from_seconds(30),
+        down_after: Span::from_seconds(60),
+        probe_every: Span::from_seconds(3_600),
+        two_person_above: None,
+        network_pool: "10.201.0.0/16".parse().unwrap(),
+        simulated_dir: folder.path().to_owned(),
+        statements: Default::default(),
+    }
+}
+
+/// A plugin host with these limits.
+pub(crate) fn plugins(limits: Limits) -> Plugins {
+    let settings = PluginSettings {
+        // Shared by all tests, so that the default price is compiled once.
+        cache_folder: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("money-plugins"),
+        compiler: Compiler::Child(PathBuf::from(env!("CARGO_BIN_EXE_muster"))),
+        limits,
+    };
+    Plugins::new(settings).unwrap()
 }
 
 /// A path under the team, or with a slash in front under the site.
