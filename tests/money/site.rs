@@ -183,21 +183,6 @@ impl Site {
         self.send(request.header("idempotency-key", key), who, Body::from(body.to_string())).await
     }
 
-    /// Sends JSON with a method other than POST, and the version that it expects.
-    pub(crate) async fn change(
-        &self,
-        who: &Token,
-        method: &str,
-        path: &str,
-        version: i64,
-        body: Value,
-    ) -> Answer {
-        let request =
-            Request::builder().method(method).uri(at(path)).header("content-type", "application/json");
-        let request = request.header("if-match", format!("\"v{version}\""));
-        self.send(request, who, Body::from(body.to_string())).await
-    }
-
     /// Posts bytes with a header of the sender's own, as nobody.
     pub(crate) async fn post_signed(&self, path: &str, header: (&str, &str), body: &[u8]) -> Answer {
         let request = Request::post(at(path)).header(header.0, header.1);
