@@ -28,6 +28,8 @@ const START: Timestamp = Timestamp::from_micros(1_763_800_020_000_000);
 pub(crate) struct Site {
     pub(crate) app: Arc<App>,
     pub(crate) clock: Arc<ManualClock>,
+    /// A second way into the database, past the server.
+    pub(crate) db: Db,
     pub(crate) member: MemberId,
     pub(crate) operator: Token,
     pub(crate) owner: Token,
@@ -121,7 +123,7 @@ impl Site {
             request_timeout: std::time::Duration::from_secs(60),
         };
         let door = router(app.clone(), &settings, Arc::new(String::new));
-        Site { app, clock, member, operator, owner, admin, worker, door, _folder: folder }
+        Site { app, clock, db, member, operator, owner, admin, worker, door, _folder: folder }
     }
 
     /// Asks for `path` under the team.
@@ -145,6 +147,15 @@ impl Site {
     pub(crate) async fn upload(&self, who: &Token, name: &str, kind: &str, bytes: &[u8]) -> Answer {
         let request = Request::post(at(&format!("plugins?name={name}"))).header("content-type", kind);
         self.send(request, who, Body::from(bytes.to_vec())).await
+    }
+
+    /// Asks for text.
+    pub(crate) async fn text(&self, who: &Token, path: &str) -> (u16, String) {
+        let request = Request::get(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
+        let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        (parts.status.as_u16(), String::from_utf8(bytes.to_vec()).unwrap())
     }
 
     async fn send(&self, request: http::request::Builder, who: &Token, body: Body) -> Answer {
