@@ -48,7 +48,7 @@ impl Desk {
     /// Does it; false when it was refused, and then nothing was written.
     pub(crate) async fn run(&mut self, command: &Command) -> bool {
         self.clerk.tick(command);
-        let mut tx = self.world.db.begin().await.unwrap();
+        let mut tx = self.world.begin().await;
         let mut journal = self.journal(&mut tx).await;
         let before = journal.rows().clone();
         let Some(deed) = self.clerk.act(&mut journal, command) else {
@@ -128,7 +128,7 @@ impl World {
         header: Header,
         posting: Result<Posting, muster::ledger::posting::Error>,
     ) -> Result<Outcome, Error> {
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.begin().await;
         let mut journal = tx.journal(&self.op, header.team, concern).await?;
         let outcome = journal.post(header, &posting.unwrap()).expect("the journal has what it needs");
         if outcome == Outcome::Applied {
