@@ -199,6 +199,7 @@ async fn app(site: &Site, clock: Arc<ManualClock>, folder: &TempDir) -> App {
         probe_every: Span::from_seconds(600),
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().to_owned(),
+        statements: Default::default(),
     };
     let parts = Parts {
         db: site.db.clone(),

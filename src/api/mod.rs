@@ -5,6 +5,7 @@
 mod api_keys;
 mod auth;
 mod books;
+mod charges;
 mod credits;
 mod extract;
 mod health;
@@ -17,6 +18,7 @@ mod prices;
 mod problem;
 pub mod router;
 mod storage_rates;
+mod statements;
 mod teams;
 mod top_ups;
 mod users;

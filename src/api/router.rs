@@ -18,11 +18,9 @@ use utoipa_axum::{
 };
 
 use super::{
-    api_keys, auth, books, credits,
+    api_keys, auth, books, charges, credits, health, instances, me, members, openapi, operator, prices, statements, storage_rates, teams, top_ups, users,
     extract::Deepest,
-    health, instances, me, members, openapi, operator, prices,
     problem::{self, Problem},
-    storage_rates, teams, top_ups, users,
 };
 use crate::{
     app::App,
@@ -91,8 +89,19 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(books::get_balance))
         .routes(routes!(books::list_transactions))
         .routes(routes!(books::list_bills))
+        .routes(routes!(statements::list_statements))
+        .routes(routes!(statements::get_statement))
+        .routes(routes!(statements::list_credit_notes))
+        .routes(routes!(statements::export_costs))
         .routes(routes!(books::verify_ledger))
+        .routes(routes!(books::export_ledger))
+        .routes(routes!(charges::get_charge))
+        .routes(routes!(charges::get_charge_proof))
+        .routes(routes!(charges::get_component))
+        .routes(routes!(charges::re_rate_charges))
+        .routes(routes!(charges::correct_charges))
         .routes(routes!(prices::activate_price, prices::list_prices))
+        .routes(routes!(prices::activate_site_price, prices::list_site_prices))
         .routes(routes!(prices::upload_plugin, prices::list_plugins).layer(plugins))
         .routes(routes!(prices::get_plugin))
         .routes(routes!(instances::list_catalog))

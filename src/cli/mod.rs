@@ -5,19 +5,24 @@
 
 mod account;
 mod call;
+mod charge;
 mod client;
 mod credit;
 mod doctor;
+mod explain;
 mod instance;
 mod output;
 mod people;
+mod price;
 mod problem;
 mod profile;
+mod recompute;
 mod secret;
 mod serve;
 mod settings;
 mod site;
 mod storage_rate;
+mod statement;
 mod wait;
 
 use std::process::ExitCode;
@@ -86,6 +91,8 @@ enum Command {
     #[command(flatten)]
     Credit(credit::CreditCommand),
     #[command(flatten)]
+    Month(statement::MonthCommand),
+    #[command(flatten)]
     Site(site::SiteCommand),
     #[command(flatten)]
     Instance(instance::InstanceCommand),
@@ -120,6 +127,7 @@ fn dispatch(cli: Cli) -> Result<Answer, Failure> {
         Command::Account(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::People(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Credit(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Month(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Site(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Instance(command) => ask(cli.globals, async |call| command.run(call).await),
     }

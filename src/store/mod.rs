@@ -11,10 +11,15 @@
 //! say it: a sum is `CAST(SUM(x) AS BIGINT)` (else it is a NUMERIC), and an argument that is first seen
 //! beside `IS NULL` is cast too.
 
+mod bookings;
 pub mod catalog;
+mod chain;
 mod convert;
+mod costs;
 mod db;
 mod error;
+mod every;
+mod export;
 pub mod fleet;
 mod flusher;
 mod holds;
@@ -24,11 +29,15 @@ mod journal;
 mod ledger;
 mod metering;
 mod migrate;
+mod past;
 mod prices;
 mod query;
 pub mod record;
+mod revisions;
 pub mod sessions;
+mod shares;
 pub mod storage;
+pub mod statements;
 mod top_ups;
 mod tx;
 mod usage;
@@ -36,11 +45,14 @@ mod verify;
 mod writer;
 
 pub use convert::{Arg, Column, Json, Stored};
+pub use costs::{AdjustmentRow, CostRow, GiftRow};
 pub use db::{Db, Dialect};
 pub use error::{Error, Result};
+pub use export::ExportCursor;
 pub use journal::Concern;
 pub use metering::{Advance, ChargeCursor, ChargeFilter};
 pub use migrate::SCHEMA_NUMBER;
 pub use prices::{Component, Plugin, PriceVersion};
 pub use query::{Query, Record, Row};
+pub use revisions::{ChargeSpan, LotMoved, LotPaid};
 pub use tx::{Conn, Read, Tx};

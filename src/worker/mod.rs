@@ -1,5 +1,7 @@
 //! The worker door: gives the services that look after hosts and meters their rhythm, and decides nothing.
 //!
+//! One loop per host, woken by its bell; one loop for the meter; one for the bookkeeper; one that keeps the list of
+//! hosts.
 //! Two loops per host, one that looks after it, woken by its bell, and one that counts what it stores; one loop for the
 //! meter; one that keeps the list of hosts.
 
@@ -21,7 +23,7 @@ use crate::{
 /// How often to look.
 #[derive(Debug, Clone, Copy)]
 pub struct Rhythm {
-    /// Between two passes of the meter.
+    /// Between two passes of the meter, and of the bookkeeper.
     pub tick: Duration,
     /// Between two looks at a quiet host.
     pub quiet: Duration,
@@ -40,6 +42,7 @@ impl Worker {
     pub fn start(app: Arc<App>, rhythm: Rhythm) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         tracker.spawn(meter(app.clone(), rhythm, stop.clone()));
+        tracker.spawn(bookkeeper(app.clone(), rhythm, stop.clone()));
         tracker.spawn(roster(app, rhythm, stop.clone(), tracker.clone()));
         Self { tracker, stop }
     }
@@ -65,6 +68,20 @@ async fn meter(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
     }
 }
 
+async fn bookkeeper(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let op = app.op(Actor::System(SystemActor::Bookkeeper));
+        if let Err(error) = app.books_link(&op).await {
+            tracing::error!(?error, "the books could not be linked; the next pass goes on");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(rhythm.tick) => {}
+        }
+    }
+}
+
+/// Keeps one loop per host that is ours to look after.
 /// Keeps the loops of each host that is ours to look after.
 async fn roster(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken, tracker: TaskTracker) {
     let mut loops: HashMap<HostId, CancellationToken> = HashMap::new();

@@ -6,9 +6,16 @@
 mod postgres;
 
 mod bills;
+mod charges;
 mod credits;
+mod focus;
+mod month;
 mod plugins;
 mod resume;
+mod parked;
+mod plugins;
+mod prices;
 mod site;
 mod storage;
+mod statements;
 mod top_ups;
