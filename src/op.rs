@@ -59,6 +59,8 @@ pub enum SystemActor {
     Reconciler,
     /// Meters, captures, extends and drains.
     Meter,
+    /// Chains the books.
+    Bookkeeper,
     /// Closes months and writes credit notes.
     Closer,
     /// Prepares an empty database.
@@ -73,6 +75,7 @@ impl SystemActor {
         match self {
             Self::Reconciler => "system/reconciler",
             Self::Meter => "system/meter",
+            Self::Bookkeeper => "system/bookkeeper",
             Self::Closer => "system/closer",
             Self::Setup => "system/setup",
             Self::Doorkeeper => "system/doorkeeper",

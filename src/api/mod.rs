@@ -16,6 +16,7 @@ mod operator;
 mod prices;
 mod problem;
 pub mod router;
+mod storage_rates;
 mod statements;
 mod teams;
 mod top_ups;

@@ -18,11 +18,9 @@ use utoipa_axum::{
 };
 
 use super::{
-    api_keys, auth, books, credits,
+    api_keys, auth, books, credits, health, instances, me, members, openapi, operator, prices, statements, storage_rates, teams, top_ups, users,
     extract::Deepest,
-    health, instances, me, members, openapi, operator, prices,
     problem::{self, Problem},
-    statements, teams, top_ups, users,
 };
 use crate::{
     app::App,
@@ -79,6 +77,7 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operator::list_accelerators))
         .routes(routes!(operator::create_product, operator::list_products))
         .routes(routes!(operator::update_product))
+        .routes(routes!(storage_rates::put_storage_rate, storage_rates::list_storage_rates))
         .routes(routes!(operator::create_image, operator::list_images))
         .routes(routes!(operator::update_image))
         .routes(routes!(credits::assign_credits))
@@ -95,6 +94,7 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(statements::list_credit_notes))
         .routes(routes!(statements::export_costs))
         .routes(routes!(books::verify_ledger))
+        .routes(routes!(books::export_ledger))
         .routes(routes!(prices::activate_price, prices::list_prices))
         .routes(routes!(prices::upload_plugin, prices::list_plugins).layer(plugins))
         .routes(routes!(prices::get_plugin))
@@ -102,6 +102,8 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(instances::create_estimate))
         .routes(routes!(instances::create_instance, instances::list_instances))
         .routes(routes!(instances::get_instance))
+        .routes(routes!(instances::stop_instance))
+        .routes(routes!(instances::start_instance))
         .routes(routes!(instances::release_instance))
         .routes(routes!(instances::get_instance_access))
         .routes(routes!(instances::get_instance_logs))

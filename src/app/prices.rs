@@ -126,9 +126,22 @@ impl App {
         member: String,
         quantity: u32,
     ) -> Result<(Credits, bool)> {
-        let list = product.price_per_hour.as_micros().checked_mul(i64::from(quantity));
-        let list = Credits::from_micros(list.ok_or(crate::money::Error::Overflow)?);
         let sku = sku_with(product, product.price_per_hour.to_nano()?);
+        self.sku_quote(op, team, price, sku, member, quantity).await
+    }
+
+    /// What `quantity` units cost per hour by `price`; the list price, and `true`, when the plugin fails.
+    pub(crate) async fn sku_quote(
+        &self,
+        op: &Op,
+        team: TeamId,
+        price: &ActivePrice,
+        sku: Sku,
+        member: String,
+        quantity: u32,
+    ) -> Result<(Credits, bool)> {
+        let list = sku.unit_price.as_nanos().checked_mul(i64::from(quantity));
+        let list = round_up(NanoCredits::from_nanos(list.ok_or(crate::money::Error::Overflow)?));
         let context = context_of(team, price, op.now(), sku, member);
         let planned = [PlannedUse { sku: 0, member: 0, quantity, start: op.now() }];
         let asked = async {

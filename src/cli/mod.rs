@@ -17,6 +17,7 @@ mod secret;
 mod serve;
 mod settings;
 mod site;
+mod storage_rate;
 mod statement;
 mod wait;
 

@@ -4,7 +4,9 @@
 //! Money is never set, only moved: a balance is the sum of its entries, and an entry is half of a transfer.
 
 pub mod account;
+pub mod booking;
 pub mod budget;
+pub mod chain;
 pub mod focus;
 pub mod hold;
 pub mod interval;

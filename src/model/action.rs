@@ -78,6 +78,8 @@ actions! {
     CreateProduct = "createProduct" in "product" Write;
     ListProducts = "listProducts" in "product" View;
     UpdateProduct = "updateProduct" in "product" Write;
+    PutStorageRate = "putStorageRate" in "product" Write;
+    ListStorageRates = "listStorageRates" in "product" View;
     CreateImage = "createImage" in "site_image" Write;
     ListImages = "listImages" in "site_image" View;
     UpdateImage = "updateImage" in "site_image" Write;
@@ -85,6 +87,7 @@ actions! {
     ConfirmTopUp = "confirmTopUp" in "site_credit" Write;
     RefuseTopUp = "refuseTopUp" in "site_credit" Write;
     VerifyLedger = "verifyLedger" in "site" View;
+    ExportLedger = "exportLedger" in "site" View;
     // A team and its people.
     GetTeam = "getTeam" in "team" View;
     UpdateTeam = "updateTeam" in "team" Write;
@@ -126,6 +129,8 @@ actions! {
     CreateInstance = "createInstance" in "instance" Write;
     ListInstances = "listInstances" in "instance" View;
     GetInstance = "getInstance" in "instance" View;
+    StopInstance = "stopInstance" in "instance" Write;
+    StartInstance = "startInstance" in "instance" Write;
     ReleaseInstance = "releaseInstance" in "instance" Write;
     GetInstanceAccess = "getInstanceAccess" in "instance" Use;
     GetInstanceLogs = "getInstanceLogs" in "instance" View;

@@ -11,12 +11,17 @@
 //! say it: a sum is `CAST(SUM(x) AS BIGINT)` (else it is a NUMERIC), and an argument that is first seen
 //! beside `IS NULL` is cast too.
 
+mod bookings;
 pub mod catalog;
+mod chain;
 mod convert;
 mod costs;
 mod db;
 mod error;
+mod every;
+mod export;
 pub mod fleet;
+mod flusher;
 mod holds;
 pub mod identity;
 pub mod instances;
@@ -24,10 +29,13 @@ mod journal;
 mod ledger;
 mod metering;
 mod migrate;
+mod past;
 mod prices;
 mod query;
 pub mod record;
 pub mod sessions;
+mod shares;
+pub mod storage;
 pub mod statements;
 mod top_ups;
 mod tx;
@@ -39,6 +47,7 @@ pub use convert::{Arg, Column, Json, Stored};
 pub use costs::{AdjustmentRow, CostRow, GiftRow};
 pub use db::{Db, Dialect};
 pub use error::{Error, Result};
+pub use export::ExportCursor;
 pub use journal::Concern;
 pub use metering::{Advance, ChargeCursor, ChargeFilter};
 pub use migrate::SCHEMA_NUMBER;

@@ -10,6 +10,8 @@ mod credits;
 mod focus;
 mod month;
 mod plugins;
+mod resume;
 mod site;
+mod storage;
 mod statements;
 mod top_ups;

@@ -153,6 +153,12 @@ impl Site {
         self.send(request.header("idempotency-key", key), who, Body::from(body.to_string())).await
     }
 
+    /// Puts JSON to `path` under the team.
+    pub(crate) async fn put(&self, who: &Token, path: &str, body: Value) -> Answer {
+        let request = Request::put(at(path)).header("content-type", "application/json");
+        self.send(request, who, Body::from(body.to_string())).await
+    }
+
     /// Uploads `bytes` as a plugin.
     pub(crate) async fn upload(&self, who: &Token, name: &str, kind: &str, bytes: &[u8]) -> Answer {
         let request = Request::post(at(&format!("plugins?name={name}"))).header("content-type", kind);
