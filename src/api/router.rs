@@ -18,9 +18,11 @@ use utoipa_axum::{
 };
 
 use super::{
-    api_keys, auth, books, credits, health, instances, me, members, openapi, operator, prices, statements, storage_rates, teams, top_ups, users,
+    api_keys, auth, books, credits,
     extract::Deepest,
+    health, instances, me, members, openapi, operator, prices,
     problem::{self, Problem},
+    statements, storage_rates, teams, top_ups, users,
 };
 use crate::{
     app::App,

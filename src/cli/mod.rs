@@ -17,8 +17,8 @@ mod secret;
 mod serve;
 mod settings;
 mod site;
-mod storage_rate;
 mod statement;
+mod storage_rate;
 mod wait;
 
 use std::process::ExitCode;

@@ -1,9 +1,7 @@
 //! The worker door: gives the services that look after hosts and meters their rhythm, and decides nothing.
 //!
-//! One loop per host, woken by its bell; one loop for the meter; one for the bookkeeper; one that keeps the list of
-//! hosts.
 //! Two loops per host, one that looks after it, woken by its bell, and one that counts what it stores; one loop for the
-//! meter; one that keeps the list of hosts.
+//! meter; one for the bookkeeper; one that closes months; one that keeps the list of hosts.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -43,6 +41,7 @@ impl Worker {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         tracker.spawn(meter(app.clone(), rhythm, stop.clone()));
         tracker.spawn(bookkeeper(app.clone(), rhythm, stop.clone()));
+        tracker.spawn(closer(app.clone(), stop.clone()));
         tracker.spawn(roster(app, rhythm, stop.clone(), tracker.clone()));
         Self { tracker, stop }
     }
@@ -81,7 +80,22 @@ async fn bookkeeper(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
     }
 }
 
-/// Keeps one loop per host that is ours to look after.
+/// Between two looks for months that can be closed.
+const CLOSING: Duration = Duration::from_secs(60);
+
+async fn closer(app: Arc<App>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let op = app.op(Actor::System(SystemActor::Closer));
+        if let Err(error) = app.months_close(&op).await {
+            tracing::error!(?error, "closing months failed; the next pass tries again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(CLOSING) => {}
+        }
+    }
+}
+
 /// Keeps the loops of each host that is ours to look after.
 async fn roster(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken, tracker: TaskTracker) {
     let mut loops: HashMap<HostId, CancellationToken> = HashMap::new();

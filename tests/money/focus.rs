@@ -75,7 +75,7 @@ fn rules() -> Vec<(&'static str, Holds, Null)> {
         ("ChargePeriodEnd", Instant, Never),
         ("ChargePeriodStart", Instant, Never),
         ("ConsumedQuantity", Number, OnlyForUse),
-        ("ConsumedUnit", Words(&["Seconds", "GiB-Seconds"]), OnlyForUse),
+        ("ConsumedUnit", Words(&["Seconds", "MiB-Seconds"]), OnlyForUse),
         ("ContractedCost", Number, Never),
         ("ContractedUnitPrice", Number, NeverForUse),
         ("EffectiveCost", Number, Never),
@@ -89,7 +89,7 @@ fn rules() -> Vec<(&'static str, Holds, Null)> {
         ("PricingCurrencyEffectiveCost", Number, Never),
         ("PricingCurrencyListUnitPrice", Number, NeverForUse),
         ("PricingQuantity", Number, NeverForUse),
-        ("PricingUnit", Words(&["Hours", "GiB-Hours"]), NeverForUse),
+        ("PricingUnit", Words(&["Hours", "MiB-Hours"]), NeverForUse),
         ("ProviderName", Text, Never),
         ("PublisherName", Text, Never),
         ("RegionId", Text, May),
@@ -168,7 +168,10 @@ fn check(row: &Row) {
     if is_regular_use(row) {
         for (price, cost) in [("ListUnitPrice", "ListCost"), ("ContractedUnitPrice", "ContractedCost")] {
             let product = exact(of(row, price)) * exact(of(row, "PricingQuantity")) / 1_000_000_000_000;
-            assert!((product - exact(of(row, cost))).abs() <= 1_000_000, "{price} x quantity is not {cost}: {row:#?}");
+            assert!(
+                (product - exact(of(row, cost))).abs() <= 1_000_000,
+                "{price} x quantity is not {cost}: {row:#?}"
+            );
         }
         assert!(exact(of(row, "ConsumedQuantity")) > 0);
         let inside = of(row, "ChargePeriodStart") >= of(row, "BillingPeriodStart")

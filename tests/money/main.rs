@@ -12,6 +12,6 @@ mod month;
 mod plugins;
 mod resume;
 mod site;
-mod storage;
 mod statements;
+mod storage;
 mod top_ups;
