@@ -371,24 +371,23 @@ async fn the_guide_shows_what_a_bookkeeper_sees() {
     }
 }
 
-/// Ids and digests, which differ from run to run, cut short.
+/// Ids and digests, which differ from run to run, cut short; in a table an id keeps its width.
 fn disguised(text: &str) -> String {
-    let mut words = Vec::new();
-    for word in text.split_inclusive(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_') {
-        let (end, hex) = (
-            word.len()
-                - word.chars().last().filter(|last| !last.is_ascii_alphanumeric()).map_or(0, char::len_utf8),
-            |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit()),
-        );
-        let (body, tail) = word.split_at(end);
-        let kept = match body.split_once('_') {
-            Some((kind, id)) if id.len() == 32 && hex(id) => format!("{kind}_…"),
-            None if body.len() == 64 && hex(body) => "c0ffee…".to_owned(),
-            _ => body.to_owned(),
-        };
-        words.push(kept + tail);
-    }
-    words.concat()
+    let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let pieces = text.split_inclusive(|letter| !is_word(letter)).map(|piece| {
+        let word = piece.trim_end_matches(|letter| !is_word(letter));
+        let rest = &piece[word.len()..];
+        match word.split_once('_') {
+            Some((kind, id)) if id.len() == 32 && hex(id) => {
+                let width = if rest == " " { word.len() } else { 0 };
+                format!("{:width$}{rest}", format!("{kind}_…"))
+            }
+            None if word.len() == 64 && hex(word) => format!("c0ffee…{rest}"),
+            _ => piece.to_owned(),
+        }
+    });
+    pieces.collect()
 }
 
 /// Ids and digests differ from run to run: they are shown by their kind only.
