@@ -1,7 +1,7 @@
 //! A month of a team for the tests of statements and cost files: credits, two instances, one of them over midnight,
 //! and a terminal to look at it from.
 
-use std::process::Stdio;
+use std::{path::Path, process::Stdio};
 
 use muster::{
     app::secrets::Token,
@@ -48,7 +48,8 @@ pub(crate) async fn run(site: &Site, host: HostId, minutes: u32) {
     }
 }
 
-async fn look(site: &Site, host: HostId) {
+/// Lets the host be looked at, and the meter run.
+pub(crate) async fn look(site: &Site, host: HostId) {
     for _ in 0..3 {
         site.app.reconcile(&site.app.op(Actor::System(SystemActor::Reconciler)), host).await.unwrap();
     }
@@ -136,6 +137,7 @@ pub(crate) async fn park_first_charge(site: &Site, parked: bool) {
 
 /// Gives back `amount` of the oldest charge, as rating it anew does.
 pub(crate) async fn give_back(site: &Site, amount: Credits) -> TransactionId {
+    const REVISE: &str = "UPDATE segments SET cumulative_nano = cumulative_nano - $2 WHERE id = $1";
     let charge = charges(site).await.remove(0);
     let op = setup(site);
     let mut tx = site.db.begin().await.unwrap();
@@ -151,7 +153,7 @@ pub(crate) async fn give_back(site: &Site, amount: Credits) -> TransactionId {
     let header = Header {
         id: op.id(),
         team: charge.team,
-        occurred_at: op.now(),
+        occurred_at: charge.from_at,
         recorded_at: op.now(),
         actor: op.actor.name(),
         reason: "the price was repaired".to_owned(),
@@ -178,20 +180,29 @@ pub(crate) async fn give_back(site: &Site, amount: Credits) -> TransactionId {
         created_at: op.now(),
         ..charge
     };
+    tx.query(REVISE).bind(difference.segment).bind(amount.as_micros() * 1_000).execute().await.unwrap();
     tx.charges_insert(&[difference]).await.unwrap();
     tx.commit(&SystemWarrant::of(&op).unwrap()).await.unwrap();
     id
 }
 
-/// Runs the client against this server, and shows exit code and both outputs.
+/// Runs the client against this server, and shows its output; where it fails, exit code and both outputs.
 pub(crate) async fn muster(site: &Site, who: &Token, arguments: &[&str]) -> String {
+    shell(site, who, &[&["muster"], arguments].concat().join(" ")).await
+}
+
+/// Runs a line as a shell does that knows the client and this server, and shows its output; where it fails, exit code
+/// and both outputs.
+pub(crate) async fn shell(site: &Site, who: &Token, line: &str) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let door = site.door.clone();
     let server = tokio::spawn(async move { axum::serve(listener, door).await.unwrap() });
     let home = tempfile::tempdir().unwrap();
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_muster"));
-    command.args(arguments).env_clear().env("HOME", home.path()).current_dir(home.path());
+    let folder = Path::new(env!("CARGO_BIN_EXE_muster")).parent().unwrap();
+    let mut command = tokio::process::Command::new("/bin/sh");
+    command.args(["-c", line]).env_clear().env("PATH", format!("{}:/usr/bin:/bin", folder.display()));
+    command.env("HOME", home.path()).current_dir(home.path());
     command.env("MUSTER_SERVER", format!("http://{address}")).env("MUSTER_TEAM", "crew");
     command.env("MUSTER_TOKEN", who.reveal()).stdin(Stdio::null());
     let output = command.output().await.unwrap();
