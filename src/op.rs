@@ -61,6 +61,10 @@ pub enum SystemActor {
     Meter,
     /// Rates parked charges again.
     Rater,
+    /// Chains the books.
+    Bookkeeper,
+    /// Closes months and writes credit notes.
+    Closer,
     /// Prepares an empty database.
     Setup,
     /// Notes when API keys come in.
@@ -74,6 +78,8 @@ impl SystemActor {
             Self::Reconciler => "system/reconciler",
             Self::Meter => "system/meter",
             Self::Rater => "system/rater",
+            Self::Bookkeeper => "system/bookkeeper",
+            Self::Closer => "system/closer",
             Self::Setup => "system/setup",
             Self::Doorkeeper => "system/doorkeeper",
         }

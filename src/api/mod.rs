@@ -17,6 +17,8 @@ mod operator;
 mod prices;
 mod problem;
 pub mod router;
+mod statements;
+mod storage_rates;
 mod teams;
 mod top_ups;
 mod users;

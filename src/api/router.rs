@@ -22,7 +22,7 @@ use super::{
     extract::Deepest,
     health, instances, me, members, openapi, operator, prices,
     problem::{self, Problem},
-    teams, top_ups, users,
+    statements, storage_rates, teams, top_ups, users,
 };
 use crate::{
     app::App,
@@ -79,6 +79,7 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operator::list_accelerators))
         .routes(routes!(operator::create_product, operator::list_products))
         .routes(routes!(operator::update_product))
+        .routes(routes!(storage_rates::put_storage_rate, storage_rates::list_storage_rates))
         .routes(routes!(operator::create_image, operator::list_images))
         .routes(routes!(operator::update_image))
         .routes(routes!(credits::assign_credits))
@@ -90,7 +91,12 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(books::get_balance))
         .routes(routes!(books::list_transactions))
         .routes(routes!(books::list_bills))
+        .routes(routes!(statements::list_statements))
+        .routes(routes!(statements::get_statement))
+        .routes(routes!(statements::list_credit_notes))
+        .routes(routes!(statements::export_costs))
         .routes(routes!(books::verify_ledger))
+        .routes(routes!(books::export_ledger))
         .routes(routes!(charges::get_charge))
         .routes(routes!(charges::get_charge_proof))
         .routes(routes!(charges::get_component))
@@ -104,6 +110,8 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(instances::create_estimate))
         .routes(routes!(instances::create_instance, instances::list_instances))
         .routes(routes!(instances::get_instance))
+        .routes(routes!(instances::stop_instance))
+        .routes(routes!(instances::start_instance))
         .routes(routes!(instances::release_instance))
         .routes(routes!(instances::get_instance_access))
         .routes(routes!(instances::get_instance_logs))

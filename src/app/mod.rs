@@ -8,13 +8,17 @@ pub mod audit;
 pub mod auth;
 pub mod balance;
 pub mod bills;
+mod bookkeeper;
 pub mod books;
 pub mod catalog;
 pub mod charges;
+mod closing;
+pub mod costs;
 mod credentials;
 pub mod credits;
 mod dispatch;
 pub mod drives;
+pub mod export;
 mod fleet;
 mod funding;
 mod gate;
@@ -32,10 +36,14 @@ pub mod products;
 pub mod quotas;
 mod rating;
 pub mod re_rating;
+mod resuming;
 mod revisions;
 pub mod secrets;
 mod setup;
 mod starting;
+pub mod statements;
+mod storage;
+pub mod storage_rates;
 pub mod teams;
 pub mod top_ups;
 pub mod transactions;
@@ -47,6 +55,7 @@ use crate::{
     chance::Chance,
     error::Result,
     ids::InstallationId,
+    ledger::focus::CostTerms,
     op::{Actor, Op, SystemActor},
     plugins::Plugins,
     policy::Policies,
@@ -77,6 +86,23 @@ pub struct Settings {
     pub network_pool: crate::model::subnet::SubnetPool,
     /// The folder where simulated hosts keep their state.
     pub simulated_dir: std::path::PathBuf,
+    /// Statements and cost files.
+    pub statements: StatementSettings,
+}
+
+/// What statements and cost files need to know of the configuration.
+#[derive(Debug, Clone)]
+pub struct StatementSettings {
+    /// How long after its end a month stays open for what is late; an hour or more.
+    pub grace: Span,
+    /// What a cost file says of the operator's invoices.
+    pub costs: CostTerms,
+}
+
+impl Default for StatementSettings {
+    fn default() -> Self {
+        Self { grace: Span::from_seconds(48 * 3_600), costs: CostTerms::default() }
+    }
 }
 
 /// Everything below the doors, put together once at the start.

@@ -1,8 +1,9 @@
 //! Prices: which component prices a team's use, what it quotes, what it charges.
 //!
 //! A price version is immutable: a component, its configuration, their digests. The site has one from the start; the
-//! operator may activate others, and a team its own, each for one product or for all, at once or from an instant on. The
-//! team's go before the site's, and a product's before that of all. A quote pins the version for the life of a segment.
+//! operator may activate others, and a team its own, each for one product or for all, at once or from an instant on.
+//! The team's go before the site's, and a product's before that of all. A quote pins the version for the life of a
+//! segment.
 
 use std::sync::Arc;
 
@@ -104,12 +105,13 @@ impl From<PriceVersion> for ActivePrice {
 }
 
 impl App {
-    /// The price that launches of a product are quoted by in a team: the nearest that is effective now.
+    /// The price that use of a product is quoted by in a team, or what is of no product: the nearest that is effective
+    /// now.
     pub(crate) async fn price_active(
         &self,
         conn: &mut Conn,
         team: TeamId,
-        product: ProductId,
+        product: Option<ProductId>,
     ) -> Result<ActivePrice> {
         let row = conn.price_version_active(team, product, self.clock().now()).await?;
         row.map(ActivePrice::from).ok_or_else(|| Error::internal("the site has no price"))
@@ -143,9 +145,22 @@ impl App {
         member: String,
         quantity: u32,
     ) -> Result<(Credits, bool)> {
-        let list = product.price_per_hour.as_micros().checked_mul(i64::from(quantity));
-        let list = Credits::from_micros(list.ok_or(crate::money::Error::Overflow)?);
         let sku = sku_with(product, product.price_per_hour.to_nano()?);
+        self.sku_quote(op, team, price, sku, member, quantity).await
+    }
+
+    /// What `quantity` units cost per hour by `price`; the list price, and `true`, when the plugin fails.
+    pub(crate) async fn sku_quote(
+        &self,
+        op: &Op,
+        team: TeamId,
+        price: &ActivePrice,
+        sku: Sku,
+        member: String,
+        quantity: u32,
+    ) -> Result<(Credits, bool)> {
+        let list = sku.unit_price.as_nanos().checked_mul(i64::from(quantity));
+        let list = round_up(NanoCredits::from_nanos(list.ok_or(crate::money::Error::Overflow)?));
         let context = context_of(team.to_string(), price, op.now(), sku, member);
         let planned = [PlannedUse { sku: 0, member: 0, quantity, start: op.now() }];
         let asked = async {

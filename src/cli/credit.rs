@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{
     call::Call,
     charge::ChargeCommand,
-    output::{Answer, Column},
+    output::{Answer, Column, write_bytes},
     price::PriceCommand,
     problem::Failure,
 };
@@ -128,7 +128,11 @@ pub(crate) enum CreditsCommand {
         note: String,
     },
     /// Show balances
-    Balance,
+    Balance {
+        /// As they were at this moment, such as 2026-11-30T15:00:00Z
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+    },
     /// List transactions, the latest first
     Transactions {
         /// Only this member, by id
@@ -170,6 +174,12 @@ pub(crate) enum TopUpCommand {
 pub(crate) enum LedgerCommand {
     /// Check every invariant of the books; exit code 1 if one is broken
     Verify,
+    /// Write the books of all teams to the standard output, a line of JSON for each row
+    Export {
+        /// Everything as it stands, or the transactions in order
+        #[arg(long, value_name = "FORM", value_parser = ["dump", "log"])]
+        form: String,
+    },
 }
 
 impl CreditCommand {
@@ -184,6 +194,11 @@ impl CreditCommand {
             }
             Self::Charge(command) => command.run(call).await,
             Self::Price(command) => command.run(call).await,
+            Self::Ledger(LedgerCommand::Export { form }) => {
+                let query = [("form", Some(form))];
+                call.client.copy(&["ledger", "export"], &query, write_bytes).await?;
+                Ok(Answer::Written)
+            }
             Self::Ledger(LedgerCommand::Verify) => {
                 let found = call.client.get(&["ledger", "verify"], &[]).await?;
                 let broken = found["ok"] == json!(false)
@@ -211,7 +226,9 @@ impl CreditsCommand {
                 let body = json!({ "member": member, "amount": amount, "note": note });
                 client.post(&["teams", team, "credits", "reclaim"], body).await.map(Answer::One)
             }
-            Self::Balance => client.get(&["teams", team, "balance"], &[]).await.map(Answer::One),
+            Self::Balance { at } => {
+                client.get(&["teams", team, "balance"], &[("at", at)]).await.map(Answer::One)
+            }
             Self::Transactions { member, limit } => {
                 let found =
                     client.list(&["teams", team, "transactions"], &[("member", member)], limit).await?;

@@ -21,6 +21,8 @@ mod secret;
 mod serve;
 mod settings;
 mod site;
+mod statement;
+mod storage_rate;
 mod wait;
 
 use std::process::ExitCode;
@@ -89,6 +91,8 @@ enum Command {
     #[command(flatten)]
     Credit(credit::CreditCommand),
     #[command(flatten)]
+    Month(statement::MonthCommand),
+    #[command(flatten)]
     Site(site::SiteCommand),
     #[command(flatten)]
     Instance(instance::InstanceCommand),
@@ -123,6 +127,7 @@ fn dispatch(cli: Cli) -> Result<Answer, Failure> {
         Command::Account(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::People(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Credit(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Month(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Site(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Instance(command) => ask(cli.globals, async |call| command.run(call).await),
     }

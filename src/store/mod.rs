@@ -11,11 +11,17 @@
 //! say it: a sum is `CAST(SUM(x) AS BIGINT)` (else it is a NUMERIC), and an argument that is first seen
 //! beside `IS NULL` is cast too.
 
+mod bookings;
 pub mod catalog;
+mod chain;
 mod convert;
+mod costs;
 mod db;
 mod error;
+mod every;
+mod export;
 pub mod fleet;
+mod flusher;
 mod holds;
 pub mod identity;
 pub mod instances;
@@ -23,11 +29,15 @@ mod journal;
 mod ledger;
 mod metering;
 mod migrate;
+mod past;
 mod prices;
 mod query;
 pub mod record;
 mod revisions;
 pub mod sessions;
+mod shares;
+pub mod statements;
+pub mod storage;
 mod top_ups;
 mod tx;
 mod usage;
@@ -35,8 +45,10 @@ mod verify;
 mod writer;
 
 pub use convert::{Arg, Column, Json, Stored};
+pub use costs::{AdjustmentRow, CostRow, GiftRow};
 pub use db::{Db, Dialect};
 pub use error::{Error, Result};
+pub use export::ExportCursor;
 pub use journal::Concern;
 pub use metering::{Advance, ChargeCursor, ChargeFilter};
 pub use migrate::SCHEMA_NUMBER;

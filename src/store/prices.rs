@@ -192,14 +192,15 @@ impl Conn {
         self.query(PRICE_VERSION_FETCH).bind(id).optional().await
     }
 
-    /// The price of a product for a team at `now`: the nearest, and of those the latest that is effective.
+    /// The price of a product, or of what is none, for a team at `now`: the nearest, and of those the latest that is
+    /// effective.
     pub async fn price_version_active(
         &mut self,
         team: TeamId,
-        product: ProductId,
+        product: Option<ProductId>,
         now: Timestamp,
     ) -> Result<Option<PriceVersion>> {
-        self.query(PRICE_VERSION_ACTIVE).bind(team).bind(product).bind(now).optional().await
+        self.query(PRICE_VERSION_ACTIVE).bind(team).bind(Blank(product)).bind(now).optional().await
     }
 
     /// The price versions that are effective at `now` for the team and for the site, one for each product that has any

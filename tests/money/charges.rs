@@ -334,7 +334,11 @@ async fn rounding_moves_neighbours_by_a_micro_credit_and_may_cancel_out() {
                 let made = site.post(&site.owner, "charges/re-rate", wish).await.want(201);
                 assert_eq!(made["intervals"], 1);
                 assert!(made["rounded"].as_u64().unwrap() > 0, "{made:#}");
-                if made["transactions"] == json!([]) { cancelled += 1 } else { moved += 1 }
+                if made["transactions"] == json!([]) {
+                    cancelled += 1
+                } else {
+                    moved += 1
+                }
                 site.assert_sound().await;
             }
             // There and back again leaves every interval as it was.

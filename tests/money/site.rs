@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 /// On a full minute, so that intervals of a minute begin here.
-const START: Timestamp = Timestamp::from_micros(1_763_800_020_000_000);
+pub(crate) const START: Timestamp = Timestamp::from_micros(1_763_800_020_000_000);
 
 /// A server and the people of its one team.
 pub(crate) struct Site {
@@ -33,9 +33,9 @@ pub(crate) struct Site {
     pub(crate) owner: Token,
     pub(crate) admin: Token,
     pub(crate) worker: Token,
-    db: Db,
+    pub(crate) db: Db,
+    pub(crate) door: Router,
     chance: Arc<Seeded>,
-    door: Router,
     folder: tempfile::TempDir,
 }
 
@@ -136,6 +136,16 @@ impl Site {
         self.send(Request::get(at(path)), who, Body::empty()).await
     }
 
+    /// The file at `path` under the team, with its type.
+    pub(crate) async fn file(&self, who: &Token, path: &str) -> (String, String) {
+        let request = Request::get(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
+        let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status().as_u16(), 200, "{path}");
+        let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (kind, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
     /// Posts JSON to `path` under the team.
     pub(crate) async fn post(&self, who: &Token, path: &str, body: Value) -> Answer {
         let request = Request::post(at(path)).header("content-type", "application/json");
@@ -146,6 +156,12 @@ impl Site {
     pub(crate) async fn post_once(&self, who: &Token, key: &str, path: &str, body: Value) -> Answer {
         let request = Request::post(at(path)).header("content-type", "application/json");
         self.send(request.header("idempotency-key", key), who, Body::from(body.to_string())).await
+    }
+
+    /// Puts JSON to `path` under the team.
+    pub(crate) async fn put(&self, who: &Token, path: &str, body: Value) -> Answer {
+        let request = Request::put(at(path)).header("content-type", "application/json");
+        self.send(request, who, Body::from(body.to_string())).await
     }
 
     /// Uploads `bytes` as a plugin.
@@ -227,9 +243,9 @@ async fn plant_team(tx: &mut Tx, op: &Op, user: UserId, team: TeamId) {
         VALUES ($1, 'operator', '', $2, $3, 0, 0)";
     const TEAM: &str = "
         INSERT INTO teams (id, slug, name, description, preset, spending, limits, version, created_at)
-        VALUES ($1, 'crew', 'A team', '', 'glows', 'wallet', '{}', 1, 0)";
+        VALUES ($1, 'crew', 'A team', '', 'glows', 'wallet', '{}', 1, $2)";
     tx.query(USER).bind(user).bind(true).bind(false).execute().await.unwrap();
-    tx.query(TEAM).bind(team).execute().await.unwrap();
+    tx.query(TEAM).bind(team).bind(START).execute().await.unwrap();
     tx.usage_insert(&team.to_string(), team).await.unwrap();
     for &kind in AccountKind::ALL.iter().filter(|kind| !kind.is_personal()) {
         tx.account_insert(&Account::open(op.id(), team, None, kind, START)).await.unwrap();
@@ -258,7 +274,7 @@ async fn session(tx: &mut Tx, op: &Op, user_id: Option<UserId>, member: Option<M
         member,
         reset_only: false,
         created_at: START,
-        expires_at: START + Span::from_seconds(90 * 86_400),
+        expires_at: START + Span::from_seconds(400 * 86_400),
         revoked_at: None,
     };
     tx.session_insert(&row).await.unwrap();
