@@ -18,9 +18,11 @@ use utoipa_axum::{
 };
 
 use super::{
-    alerts, api_keys, auth, auto_top_ups, books, budgets, charges, credits, health, instances, lots, me, members, openapi, operator, payments, prices, statements, storage_rates, teams, terms, top_ups, users, vouchers, webhooks,
+    alerts, api_keys, auth, auto_top_ups, books, budgets, charges, credits,
     extract::Deepest,
+    health, instances, lots, me, members, openapi, operator, payments, prices,
     problem::{self, Problem},
+    statements, storage_rates, teams, terms, top_ups, users, vouchers, webhooks,
 };
 use crate::{
     app::App,

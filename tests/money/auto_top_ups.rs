@@ -38,7 +38,9 @@ async fn a_setting_is_read_changed_at_its_version_and_taken_away() {
                             "min_gap_seconds": 9_999_999 });
         let wrong = site.change(&site.owner, "PUT", PATH, Some(&json!(2)), wrong).await.want(422);
         assert_eq!(wrong["errors"].as_array().unwrap().len(), 6, "{wrong:#}");
-        site.change(&site.owner, "DELETE", PATH, Some(&json!(1)), Value::Null).await.fails(412, "stale-version");
+        site.change(&site.owner, "DELETE", PATH, Some(&json!(1)), Value::Null)
+            .await
+            .fails(412, "stale-version");
         site.change(&site.owner, "DELETE", PATH, Some(&json!(2)), Value::Null).await.want(204);
         site.change(&site.owner, "DELETE", PATH, Some(&json!(2)), Value::Null).await.fails(404, "not-found");
     }
