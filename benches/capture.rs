@@ -1,4 +1,4 @@
-//! B1 and B2: full captures by the meter, beside what the same database does at its plainest.
+//! B1, B2 and B6: full captures by the meter, beside what the same database does at its plainest, and after an outage.
 //!
 //! A capture is everything that one interval of one running instance costs: rated by the price plugin, segment moved
 //! on, charge, capture from the hold with its entries and accounts, hold extended back to a full runway with its
@@ -33,7 +33,10 @@ use crate::support::{
 const ROUNDS: usize = 5;
 const TEAMS: usize = 8;
 const INSTANCES: usize = 50;
-const CAPTURES: usize = TEAMS * INSTANCES;
+/// The fleet that was away, and for how long: an hour of ten thousand instances.
+const BACKLOG_TEAMS: usize = 20;
+const BACKLOG_INSTANCES: usize = 500;
+const BACKLOG: Span = Span::from_seconds(3_600);
 /// How long pgbench runs in a round, in seconds.
 const PGBENCH_SECONDS: &str = "4";
 const PGBENCH_CLIENTS: &str = "8";
@@ -46,7 +49,7 @@ pub(crate) async fn measure_postgres() -> Vec<Bar> {
     let address = fresh_database();
     let yardstick = fresh_database();
     pgbench(&yardstick, &["-i", "-q", "-s", PGBENCH_SCALE]);
-    let books = Books::open(&address).await;
+    let books = Books::open(&address, TEAMS, INSTANCES).await;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         ours.push(books.captures_per_second().await);
@@ -69,7 +72,8 @@ pub(crate) async fn measure_postgres() -> Vec<Bar> {
 
 pub(crate) async fn measure_sqlite() -> Vec<Bar> {
     let folder = tempfile::tempdir().unwrap();
-    let books = Books::open(&format!("sqlite:{}", folder.path().join("muster.db").display())).await;
+    let address = format!("sqlite:{}", folder.path().join("muster.db").display());
+    let books = Books::open(&address, TEAMS, INSTANCES).await;
     let mut raw = Raw::open(&folder).await;
     let (mut ours, mut theirs, mut rows) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -95,6 +99,27 @@ pub(crate) async fn measure_sqlite() -> Vec<Bar> {
     }]
 }
 
+pub(crate) async fn measure_backlog() -> Vec<Bar> {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("sqlite:{}", folder.path().join("muster.db").display());
+    let books = Books::open(&address, BACKLOG_TEAMS, BACKLOG_INSTANCES).await;
+    let (charged, seconds) = books.pass(BACKLOG).await;
+    assert_eq!(charged, BACKLOG_TEAMS * BACKLOG_INSTANCES * 60, "every minute of every instance is charged");
+    let entries = books.site.verify().await;
+    vec![Bar {
+        id: "B6",
+        what: "catching up 600 000 intervals, rated by the price plugin",
+        wanted: Wanted::AtMost(120.0, 45.0),
+        unit: "s",
+        ours: vec![seconds],
+        yardstick: Vec::new(),
+        settings: format!(
+            "SQLite, synchronous FULL; {BACKLOG_TEAMS} teams × {BACKLOG_INSTANCES} instances × 60 minutes in one pass \
+             of the meter; {entries} entries verified"
+        ),
+    }]
+}
+
 /// Books with running instances, and the services over them.
 struct Books {
     app: App,
@@ -105,13 +130,13 @@ struct Books {
 }
 
 impl Books {
-    async fn open(address: &str) -> Self {
+    async fn open(address: &str, team_count: usize, instances_each: usize) -> Self {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::new(START)));
         let site = Site::at(address, clock.clone()).await;
         let app = app(&site, clock.clone(), &folder).await;
         let (product, image) = site.catalogue(10, "any").await;
         let mut teams = Vec::new();
-        for number in 0..TEAMS {
+        for number in 0..team_count {
             teams.push(site.team(&format!("team-{number}")).await);
         }
         let mut read = site.db.read().await.unwrap();
@@ -120,31 +145,30 @@ impl Books {
         let ground = Ground { product, image, host: site.host().await, price };
         let mut instances = Vec::new();
         for team in &teams {
-            instances.extend(plant(&site, team, &ground).await);
+            instances.extend(plant(&site, team, &ground, instances_each).await);
         }
         let books = Self { app, site, clock, instances, _folder: folder };
         // Loads the plugin and warms the caches.
-        books.captures_per_second().await;
+        books.pass(INTERVAL).await;
         books
     }
 
     /// Lets a minute pass for every instance, and meters it.
     async fn captures_per_second(&self) -> f64 {
+        let (charged, seconds) = self.pass(INTERVAL).await;
+        assert_eq!(charged, self.instances.len(), "each instance has one closed interval");
+        charged as f64 / seconds
+    }
+
+    /// Lets time pass for every instance, and meters it; how many intervals, in how many seconds.
+    async fn pass(&self, span: Span) -> (usize, f64) {
         use muster::time::Clock;
-        self.clock.advance(INTERVAL);
+        self.clock.advance(span);
         let now = self.clock.now();
-        self.site
-            .write(async |tx| {
-                for instance in &self.instances {
-                    tx.proof_advance(*instance, now).await.unwrap();
-                }
-            })
-            .await;
+        self.site.write(async |tx| tx.proofs_advance(&self.instances, now).await.unwrap()).await;
         let began = Instant::now();
         let charged = self.app.meter(&self.app.op(Actor::System(SystemActor::Meter))).await.unwrap();
-        let seconds = began.elapsed().as_secs_f64();
-        assert_eq!(charged, CAPTURES, "each instance has one closed interval");
-        charged as f64 / seconds
+        (charged, began.elapsed().as_secs_f64())
     }
 
     /// Rows that captures have inserted so far.
@@ -175,6 +199,7 @@ async fn app(site: &Site, clock: Arc<ManualClock>, folder: &TempDir) -> App {
         probe_every: Span::from_seconds(600),
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().to_owned(),
+        statements: Default::default(),
         runway_least: Span::from_seconds(95),
         webhooks_allow: Default::default(),
     };
@@ -191,11 +216,11 @@ async fn app(site: &Site, clock: Arc<ManualClock>, folder: &TempDir) -> App {
 }
 
 /// Running instances of a team, each with a full runway held.
-async fn plant(site: &Site, team: &Team, ground: &Ground) -> Vec<InstanceId> {
+async fn plant(site: &Site, team: &Team, ground: &Ground, count: usize) -> Vec<InstanceId> {
     let runway = runway_cost(ground.product.price_per_hour.to_nano().unwrap(), RUNWAY).unwrap();
     site.write(async |tx| {
         let mut planted = Vec::new();
-        for _ in 0..INSTANCES {
+        for _ in 0..count {
             let instance = site.instance(tx, team, ground).await;
             site.hold(tx, team, instance, runway).await;
             site.segment(tx, team, instance, ground).await;

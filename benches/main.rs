@@ -17,6 +17,7 @@ mod capture;
 mod decision;
 mod launch;
 mod read;
+mod reserve;
 mod running;
 mod start;
 mod support;
@@ -61,6 +62,12 @@ async fn measure(names: &[String]) -> Report {
     }
     if wanted(&["B2"]) {
         add(&mut report, capture::measure_sqlite()).await;
+    }
+    if wanted(&["B3", "B4"]) {
+        add(&mut report, reserve::measure()).await;
+    }
+    if wanted(&["B6"]) {
+        add(&mut report, capture::measure_backlog()).await;
     }
     if wanted(&["B9"]) {
         add(&mut report, launch::measure()).await;

@@ -15,6 +15,11 @@ use crate::model::destination::Allowed;
 
 pub use sources::{Error, Sources, environment};
 
+use crate::{
+    ledger::focus::CostTerms,
+    money::{Credits, MICROS_PER_CREDIT},
+};
+
 /// A setting as the reference shows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -56,6 +61,10 @@ settings! {
     "reconcile.interval_seconds", "seconds", "30", "pause between two passes over a quiet host";
     "reconcile.busy_seconds", "seconds", "2", "pause between two passes while something is changing";
     "reconcile.probe_seconds", "seconds", "600", "pause between two probes of a host's accelerators";
+    "statements.grace_hours", "hours", "48", "how long after its end a month stays open for what is late";
+    "costs.provider", "name", "muster", "who sells, in cost files: the name on your invoices";
+    "costs.currency", "ISO 4217 code", "USD", "currency of your invoices, in cost files";
+    "costs.credit_price", "decimal", "1", "what a credit is worth in that currency";
     "session.hours", "hours", "12", "how long a login lasts";
     "network.pool", "IPv4 CIDR, /8 to /20", "10.201.0.0/16", "addresses for the teams' container networks";
     "webhooks.allow", "hosts, CIDRs", "", "where webhooks may go besides public addresses, with commas between";
@@ -80,6 +89,10 @@ pub struct Config {
     pub metering: Metering,
     /// The rhythm of the passes over hosts.
     pub reconcile: Reconcile,
+    /// How long after its end a month stays open for what is late, in hours.
+    pub grace_hours: u32,
+    /// What cost files say of the operator's invoices.
+    pub costs: CostTerms,
     /// How long a login lasts, in hours.
     pub session_hours: u32,
     /// Addresses for the teams' container networks.
@@ -289,6 +302,16 @@ impl Config {
             busy_seconds: said.number("reconcile.busy_seconds", 1..=600, wrong),
             probe_seconds: said.number("reconcile.probe_seconds", 10..=86_400, wrong),
         };
+        let grace_hours = said.number("statements.grace_hours", 1..=672, wrong);
+        let fallback = CostTerms::default();
+        let name = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let code = "a code of three capital letters such as USD";
+        let worth = "a number above 0 with at most 6 decimals, such as 0.85";
+        let costs = CostTerms {
+            provider: said.parse("costs.provider", wrong, name, "a name", fallback.provider),
+            currency: said.parse("costs.currency", wrong, currency, code, fallback.currency),
+            credit_price: said.parse("costs.credit_price", wrong, price, worth, fallback.credit_price),
+        };
         let session_hours = said.number("session.hours", 1..=720, wrong);
         let whole = Cidr { address: Ipv4Addr::UNSPECIFIED, prefix: 8 };
         let block = "an IPv4 block from /8 to /20 that begins at its first address, such as 10.201.0.0/16";
@@ -306,6 +329,8 @@ impl Config {
                 limits,
                 metering,
                 reconcile,
+                grace_hours,
+                costs,
                 session_hours,
                 network_pool,
                 webhooks_allow,
@@ -340,6 +365,10 @@ impl Config {
             ("reconcile.interval_seconds", self.reconcile.interval_seconds.to_string()),
             ("reconcile.busy_seconds", self.reconcile.busy_seconds.to_string()),
             ("reconcile.probe_seconds", self.reconcile.probe_seconds.to_string()),
+            ("statements.grace_hours", self.grace_hours.to_string()),
+            ("costs.provider", self.costs.provider.clone()),
+            ("costs.currency", self.costs.currency.clone()),
+            ("costs.credit_price", self.costs.credit_price.to_string()),
             ("session.hours", self.session_hours.to_string()),
             ("network.pool", self.network_pool.to_string()),
             ("webhooks.allow", self.webhooks_allow.to_string()),
@@ -395,6 +424,18 @@ impl Cidr {
         let begins = (8..=20).contains(&prefix) && address.to_bits().checked_shl(u32::from(prefix))? == 0;
         begins.then_some(Self { address, prefix })
     }
+}
+
+/// A currency by its ISO 4217 code.
+fn currency(text: &str) -> Option<String> {
+    let fine = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+    fine.then(|| text.to_owned())
+}
+
+/// What a credit is worth; up to a million.
+fn price(text: &str) -> Option<Credits> {
+    let most = Credits::from_micros(1_000_000 * MICROS_PER_CREDIT);
+    text.parse().ok().filter(|price: &Credits| price.is_positive() && *price <= most)
 }
 
 fn url_base(text: &str) -> Option<String> {

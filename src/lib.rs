@@ -10,6 +10,7 @@ pub mod app;
 pub mod chance;
 pub mod cli;
 pub mod config;
+pub mod csv;
 pub mod digest;
 pub mod docker;
 pub mod error;

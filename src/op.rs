@@ -59,6 +59,12 @@ pub enum SystemActor {
     Reconciler,
     /// Meters, captures, extends and drains.
     Meter,
+    /// Chains the books.
+    Bookkeeper,
+    /// Closes months and writes credit notes.
+    Closer,
+    /// Rates parked charges again.
+    Rater,
     /// Prepares an empty database.
     Setup,
     /// Notes when API keys come in.
@@ -73,6 +79,9 @@ impl SystemActor {
         match self {
             Self::Reconciler => "system/reconciler",
             Self::Meter => "system/meter",
+            Self::Bookkeeper => "system/bookkeeper",
+            Self::Closer => "system/closer",
+            Self::Rater => "system/rater",
             Self::Setup => "system/setup",
             Self::Doorkeeper => "system/doorkeeper",
             Self::Messenger => "system/messenger",

@@ -200,6 +200,9 @@ CREATE INDEX segments_by_instance ON segments (instance) WHERE instance IS NOT N
 CREATE INDEX charges_by_team ON charges (team, from_at, segment, k);
 CREATE INDEX charges_by_instance ON charges (instance, from_at);
 CREATE INDEX charges_parked ON charges (segment, k) WHERE parked;
+-- Charges that may belong to a month before the one that they are on the statement of: rated anew, or written an hour or
+-- more after they began. No month is closed sooner than an hour after its end.
+CREATE INDEX charges_late ON charges (team, from_at) WHERE revision > 0 OR created_at - from_at >= 3600000000;
 
 -- Payments.
 CREATE TABLE top_ups_next (

@@ -18,11 +18,11 @@ use utoipa_axum::{
 };
 
 use super::{
-    alerts, api_keys, auth, books, budgets, credits,
+    alerts, api_keys, auth, books, budgets, charges, credits,
     extract::Deepest,
     health, instances, me, members, openapi, operator, prices,
     problem::{self, Problem},
-    teams, terms, top_ups, users, webhooks,
+    statements, storage_rates, teams, terms, top_ups, users, webhooks,
 };
 use crate::{
     app::App,
@@ -79,6 +79,7 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operator::list_accelerators))
         .routes(routes!(operator::create_product, operator::list_products))
         .routes(routes!(operator::update_product))
+        .routes(routes!(storage_rates::put_storage_rate, storage_rates::list_storage_rates))
         .routes(routes!(operator::create_image, operator::list_images))
         .routes(routes!(operator::update_image))
         .routes(routes!(credits::assign_credits))
@@ -101,14 +102,27 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(books::get_balance))
         .routes(routes!(books::list_transactions))
         .routes(routes!(books::list_bills))
+        .routes(routes!(statements::list_statements))
+        .routes(routes!(statements::get_statement))
+        .routes(routes!(statements::list_credit_notes))
+        .routes(routes!(statements::export_costs))
         .routes(routes!(books::verify_ledger))
+        .routes(routes!(books::export_ledger))
+        .routes(routes!(charges::get_charge))
+        .routes(routes!(charges::get_charge_proof))
+        .routes(routes!(charges::get_component))
+        .routes(routes!(charges::re_rate_charges))
+        .routes(routes!(charges::correct_charges))
         .routes(routes!(prices::activate_price, prices::list_prices))
+        .routes(routes!(prices::activate_site_price, prices::list_site_prices))
         .routes(routes!(prices::upload_plugin, prices::list_plugins).layer(plugins))
         .routes(routes!(prices::get_plugin))
         .routes(routes!(instances::list_catalog))
         .routes(routes!(instances::create_estimate))
         .routes(routes!(instances::create_instance, instances::list_instances))
         .routes(routes!(instances::get_instance))
+        .routes(routes!(instances::stop_instance))
+        .routes(routes!(instances::start_instance))
         .routes(routes!(instances::release_instance))
         .routes(routes!(instances::get_instance_access))
         .routes(routes!(instances::get_instance_logs))

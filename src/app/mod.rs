@@ -9,13 +9,18 @@ pub mod audit;
 pub mod auth;
 pub mod balance;
 pub mod bills;
+mod bookkeeper;
 pub mod books;
 pub mod budgets;
 pub mod catalog;
+pub mod charges;
+mod closing;
+pub mod costs;
 mod credentials;
 pub mod credits;
 mod dispatch;
 pub mod drives;
+pub mod export;
 mod fleet;
 mod funding;
 mod gate;
@@ -32,9 +37,15 @@ pub mod prices;
 pub mod products;
 pub mod quotas;
 mod rating;
+pub mod re_rating;
+mod resuming;
+mod revisions;
 pub mod secrets;
 mod setup;
 mod starting;
+pub mod statements;
+mod storage;
+pub mod storage_rates;
 pub mod teams;
 pub mod terms;
 pub mod top_ups;
@@ -48,6 +59,7 @@ use crate::{
     chance::Chance,
     error::Result,
     ids::InstallationId,
+    ledger::focus::CostTerms,
     model::destination::Allowed,
     op::{Actor, Op, SystemActor},
     plugins::Plugins,
@@ -80,10 +92,27 @@ pub struct Settings {
     pub network_pool: crate::model::subnet::SubnetPool,
     /// The folder where simulated hosts keep their state.
     pub simulated_dir: std::path::PathBuf,
+    /// Statements and cost files.
+    pub statements: StatementSettings,
     /// The shortest runway that outlasts the wait for its own extension.
     pub runway_least: Span,
     /// Where webhooks may go besides public addresses.
     pub webhooks_allow: Allowed,
+}
+
+/// What statements and cost files need to know of the configuration.
+#[derive(Debug, Clone)]
+pub struct StatementSettings {
+    /// How long after its end a month stays open for what is late; an hour or more.
+    pub grace: Span,
+    /// What a cost file says of the operator's invoices.
+    pub costs: CostTerms,
+}
+
+impl Default for StatementSettings {
+    fn default() -> Self {
+        Self { grace: Span::from_seconds(48 * 3_600), costs: CostTerms::default() }
+    }
 }
 
 /// Everything below the doors, put together once at the start.
@@ -97,6 +126,7 @@ pub struct App {
     pub(crate) webhooks: Sender,
     pub(crate) settings: Settings,
     pub(crate) installation: InstallationId,
+    pub(crate) retries: re_rating::Retries,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
@@ -129,6 +159,7 @@ impl App {
         setup::default_price_ensure(&db, &op, &plugins).await?;
         let fleet = fleet::Fleet::new(settings.simulated_dir.clone(), clock.clone());
         let passwords = secrets::Passwords::default();
+        let retries = re_rating::Retries::default();
         let webhooks = Sender::new(settings.webhooks_allow.clone());
         let app = Self {
             db,
@@ -140,6 +171,7 @@ impl App {
             webhooks,
             settings,
             installation,
+            retries,
             clock,
             chance,
         };

@@ -1,11 +1,13 @@
-//! Money: credits, top-ups, bills, prices, the books.
+//! Money: credits, top-ups, bills, the books.
 
 use clap::{Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     call::Call,
-    output::{Answer, Column},
+    charge::ChargeCommand,
+    output::{Answer, Column, write_bytes},
+    price::PriceCommand,
     problem::Failure,
 };
 
@@ -36,17 +38,8 @@ const BILLS: &[Column] = &[
     ("QUANTITY", "quantity"),
     ("AMOUNT", "amount"),
 ];
-const PRICES: &[Column] = &[
-    ("ID", "id"),
-    ("NUMBER", "number"),
-    ("ACTIVE", "active"),
-    ("DIGEST", "digest"),
-    ("CONFIG", "config"),
-    ("CREATED BY", "created_by"),
-    ("CREATED", "created_at"),
-];
 /// How many items are shown when no number is given.
-const MOST: &str = "100";
+pub(super) const MOST: &str = "100";
 
 /// Commands about money.
 #[derive(Debug, Subcommand)]
@@ -72,7 +65,10 @@ pub(crate) enum CreditCommand {
         #[arg(long, default_value = MOST)]
         limit: usize,
     },
-    /// The price versions of the team
+    /// Single charges: explained, computed again, corrected
+    #[command(subcommand)]
+    Charge(ChargeCommand),
+    /// The price versions of the team and of the site
     #[command(subcommand)]
     Price(PriceCommand),
     /// The books
@@ -132,7 +128,11 @@ pub(crate) enum CreditsCommand {
         note: String,
     },
     /// Show balances
-    Balance,
+    Balance {
+        /// As they were at this moment, such as 2026-11-30T15:00:00Z
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+    },
     /// List transactions, the latest first
     Transactions {
         /// Only this member, by id
@@ -169,26 +169,17 @@ pub(crate) enum TopUpCommand {
     },
 }
 
-/// Commands about prices.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PriceCommand {
-    /// List price versions
-    Ls,
-    /// Make a plugin with a configuration the team's price from now on
-    Activate {
-        /// Plugin, by id
-        plugin: String,
-        /// Configuration: JSON text, or @PATH of a file with it
-        #[arg(long, default_value = "{}")]
-        config: String,
-    },
-}
-
 /// Commands about the books.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {
     /// Check every invariant of the books; exit code 1 if one is broken
     Verify,
+    /// Write the books of all teams to the standard output, a line of JSON for each row
+    Export {
+        /// Everything as it stands, or the transactions in order
+        #[arg(long, value_name = "FORM", value_parser = ["dump", "log"])]
+        form: String,
+    },
 }
 
 impl CreditCommand {
@@ -201,7 +192,13 @@ impl CreditCommand {
                 let bills = call.client.list(&["teams", call.team()?, "bills"], &query, limit).await?;
                 Ok(Answer::List(bills, BILLS))
             }
+            Self::Charge(command) => command.run(call).await,
             Self::Price(command) => command.run(call).await,
+            Self::Ledger(LedgerCommand::Export { form }) => {
+                let query = [("form", Some(form))];
+                call.client.copy(&["ledger", "export"], &query, write_bytes).await?;
+                Ok(Answer::Written)
+            }
             Self::Ledger(LedgerCommand::Verify) => {
                 let found = call.client.get(&["ledger", "verify"], &[]).await?;
                 let broken = found["ok"] == json!(false)
@@ -229,7 +226,9 @@ impl CreditsCommand {
                 let body = json!({ "member": member, "amount": amount, "note": note });
                 client.post(&["teams", team, "credits", "reclaim"], body).await.map(Answer::One)
             }
-            Self::Balance => client.get(&["teams", team, "balance"], &[]).await.map(Answer::One),
+            Self::Balance { at } => {
+                client.get(&["teams", team, "balance"], &[("at", at)]).await.map(Answer::One)
+            }
             Self::Transactions { member, limit } => {
                 let found =
                     client.list(&["teams", team, "transactions"], &[("member", member)], limit).await?;
@@ -256,27 +255,4 @@ impl TopUpCommand {
             }
         }
     }
-}
-
-impl PriceCommand {
-    async fn run(self, call: &Call) -> Result<Answer, Failure> {
-        let (client, team) = (&call.client, call.team()?);
-        let prices = &["teams", team, "prices"];
-        match self {
-            Self::Ls => Ok(Answer::List(client.list(prices, &[], usize::MAX).await?, PRICES)),
-            Self::Activate { plugin, config } => {
-                let body = json!({ "plugin": plugin, "config": json_argument(&config)? });
-                client.post(prices, body).await.map(Answer::One)
-            }
-        }
-    }
-}
-
-/// JSON given as text or as `@PATH`.
-fn json_argument(text: &str) -> Result<Value, Failure> {
-    let text = match text.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| Failure::here(path, error))?,
-        None => text.to_owned(),
-    };
-    serde_json::from_str(&text).map_err(|error| Failure::Invalid(format!("--config: expected JSON: {error}")))
 }

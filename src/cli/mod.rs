@@ -6,19 +6,25 @@
 mod account;
 mod budget;
 mod call;
+mod charge;
 mod client;
 mod credit;
 mod doctor;
+mod explain;
 mod instance;
 mod message;
 mod output;
 mod people;
+mod price;
 mod problem;
 mod profile;
+mod recompute;
 mod secret;
 mod serve;
 mod settings;
 mod site;
+mod statement;
+mod storage_rate;
 mod terms;
 mod wait;
 
@@ -93,6 +99,8 @@ enum Command {
     #[command(flatten)]
     Message(message::MessageCommand),
     #[command(flatten)]
+    Month(statement::MonthCommand),
+    #[command(flatten)]
     Site(site::SiteCommand),
     #[command(flatten)]
     Instance(instance::InstanceCommand),
@@ -127,6 +135,7 @@ fn dispatch(cli: Cli) -> Result<Answer, Failure> {
         Command::Account(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::People(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Credit(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Month(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Budget(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Message(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Site(command) => ask(cli.globals, async |call| command.run(call).await),

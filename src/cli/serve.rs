@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::{output::Answer, problem::Failure};
 use crate::{
     api::router::{DoorSettings, router, serve as serve_until},
-    app::{App, Parts, Settings, secrets::Seal},
+    app::{App, Parts, Settings, StatementSettings, secrets::Seal},
     chance::{Chance, SystemChance},
     config::{Config, Database},
     plugins::{self, Compiler, PluginSettings, Plugins},
@@ -104,6 +104,10 @@ async fn open(config: &Config) -> crate::error::Result<(App, Option<crate::app::
         probe_every: Span::from_seconds(i64::from(config.reconcile.probe_seconds)),
         network_pool: config.network_pool.to_string().parse().map_err(crate::error::Error::internal)?,
         simulated_dir,
+        statements: StatementSettings {
+            grace: Span::from_seconds(i64::from(config.grace_hours) * 3_600),
+            costs: config.costs.clone(),
+        },
         runway_least: Span::from_seconds(i64::from(config.metering.runway_least())),
         webhooks_allow: config.webhooks_allow.clone(),
     };

@@ -78,14 +78,20 @@ actions! {
     CreateProduct = "createProduct" in "product" Write;
     ListProducts = "listProducts" in "product" View;
     UpdateProduct = "updateProduct" in "product" Write;
+    PutStorageRate = "putStorageRate" in "product" Write;
+    ListStorageRates = "listStorageRates" in "product" View;
+    ActivateSitePrice = "activateSitePrice" in "product" Write;
+    ListSitePrices = "listSitePrices" in "product" View;
     CreateImage = "createImage" in "site_image" Write;
     ListImages = "listImages" in "site_image" View;
     UpdateImage = "updateImage" in "site_image" Write;
     GrantCredits = "grantCredits" in "site_credit" Write;
     ConfirmTopUp = "confirmTopUp" in "site_credit" Write;
     RefuseTopUp = "refuseTopUp" in "site_credit" Write;
+    CorrectCharges = "correctCharges" in "site_credit" Write;
     PutTeamCreditLimit = "putTeamCreditLimit" in "site_credit" Write;
     VerifyLedger = "verifyLedger" in "site" View;
+    ExportLedger = "exportLedger" in "site" View;
     // A team and its people.
     GetTeam = "getTeam" in "team" View;
     UpdateTeam = "updateTeam" in "team" Write;
@@ -128,6 +134,14 @@ actions! {
     ListTopUps = "listTopUps" in "top_up" View;
     ListTransactions = "listTransactions" in "transaction" View;
     ListBills = "listBills" in "bill" View;
+    ListStatements = "listStatements" in "bill" View;
+    GetStatement = "getStatement" in "bill" View;
+    ListCreditNotes = "listCreditNotes" in "bill" View;
+    ExportCosts = "exportCosts" in "bill" View;
+    GetCharge = "getCharge" in "bill" View;
+    GetChargeProof = "getChargeProof" in "bill" View;
+    GetComponent = "getComponent" in "bill" View;
+    ReRateCharges = "reRateCharges" in "bill" Write;
     ListPrices = "listPrices" in "price" View;
     ActivatePrice = "activatePrice" in "price" Write;
     UploadPlugin = "uploadPlugin" in "plugin" Write;
@@ -139,6 +153,8 @@ actions! {
     CreateInstance = "createInstance" in "instance" Write;
     ListInstances = "listInstances" in "instance" View;
     GetInstance = "getInstance" in "instance" View;
+    StopInstance = "stopInstance" in "instance" Write;
+    StartInstance = "startInstance" in "instance" Write;
     ReleaseInstance = "releaseInstance" in "instance" Write;
     GetInstanceAccess = "getInstanceAccess" in "instance" Use;
     GetInstanceLogs = "getInstanceLogs" in "instance" View;

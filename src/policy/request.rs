@@ -150,7 +150,7 @@ impl Resource {
 /// What else a decision needs to know; read inside the transaction that acts on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Facts {
-    /// For `CreateInstance`, which is refused without it.
+    /// For `CreateInstance` and `StartInstance`, which are refused without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launch: Option<Launch>,
     /// For `CreateMember` and `UpdateMember`: the role that the change would give.
@@ -161,7 +161,7 @@ pub struct Facts {
     pub owner_name: Option<String>,
 }
 
-/// The numbers of a launch.
+/// The numbers of a launch, or of the start of what was stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Launch {
     /// Instances wanted.

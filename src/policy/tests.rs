@@ -126,7 +126,7 @@ fn guardrails_forbid_presets_speak_for_their_roles_and_every_forbid_explains_its
         sees_balance: true,
     };
     for code in &codes {
-        let numeric = code.starts_with("quota-") || code == "funds";
+        let numeric = code.starts_with("quota-") || code == "funds" || code == "budget";
         assert!(numeric || case.sentence(code).0 != *code, "{code} has a sentence");
     }
 }
@@ -361,7 +361,7 @@ fn our_entities_and_facts_are_what_the_schema_says() {
             let pair = [who.entity, what.entity];
             prop_assert!(Entities::from_entities(pair, Some(&schema)).is_ok());
             if asks && about {
-                let is_launch = action == Action::CreateInstance;
+                let is_launch = matches!(action, Action::CreateInstance | Action::StartInstance);
                 let is_change = matches!(action, Action::CreateMember | Action::UpdateMember);
                 let facts = Facts {
                     launch: facts.launch.filter(|_| is_launch),

@@ -3,7 +3,7 @@
 use super::{
     convert::{Blank, Json},
     error::Result,
-    journal::PeriodOf,
+    shares::PeriodOf,
     tx::{Conn, Tx},
 };
 use crate::{

@@ -16,8 +16,8 @@ use crate::{
         top_up::TopUpState,
     },
     model::{
-        alert::AlertMetric, delivery::DeliveryState, host::*, instance::*, quota::Limits, team::*,
-        terms::TeamTerms,
+        alert::AlertMetric, delivery::DeliveryState, host::*, instance::*, quota::Limits,
+        storage::StorageKind, team::*, terms::TeamTerms,
     },
     money::{Credits, NanoCredits},
     time::{Span, Timestamp},
@@ -259,7 +259,7 @@ macro_rules! as_word {
 }
 
 as_word! {
-    Preset Role MemberState Spending HostKind AdminState Reach Attach Desired State Reason
+    Preset Role MemberState Spending HostKind AdminState Reach Attach Desired State Reason StorageKind
     AccountKind TransactionKind Direction EntryPhase HoldState TopUpState
     Category BudgetScope BudgetPeriod Reaction AlertMetric DeliveryState
 }

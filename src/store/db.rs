@@ -10,6 +10,7 @@ use sqlx::{
 
 use super::{
     error::{Error, Result},
+    flusher::Flusher,
     tx::{Link, Read, Tx},
     writer::Writer,
 };
@@ -45,7 +46,7 @@ pub struct Db(Kind);
 #[derive(Clone)]
 enum Kind {
     Sqlite { writer: Writer, readers: SqlitePool },
-    Postgres(PgPool),
+    Postgres(PgPool, Flusher),
 }
 
 impl Db {
@@ -98,6 +99,9 @@ impl Db {
             .application_name("muster")
             .options([("lock_timeout", lock_wait_ms.as_str())])
             .disable_statement_logging();
+        let flusher = Flusher::start(options.clone());
+        // Commits wait for the disk together; `flusher` says how.
+        let options = options.options([("synchronous_commit", "off")]);
         let pool = PgPoolOptions::new()
             .max_connections(parallelism() * 4 + 2)
             .acquire_timeout(PATIENCE)
@@ -110,7 +114,7 @@ impl Db {
             })
             .connect_with(options)
             .await?;
-        Ok(Self(Kind::Postgres(pool)))
+        Ok(Self(Kind::Postgres(pool, flusher)))
     }
 
     /// Begins a transaction that writes.
@@ -120,7 +124,7 @@ impl Db {
     pub async fn begin(&self) -> Result<Tx> {
         Ok(Tx::new(match &self.0 {
             Kind::Sqlite { writer, .. } => Link::SqliteTurn(writer.turn().await?),
-            Kind::Postgres(pool) => Link::Postgres(pool.begin().await?),
+            Kind::Postgres(pool, flusher) => Link::Postgres(pool.begin().await?, flusher.clone()),
         }))
     }
 
@@ -131,7 +135,7 @@ impl Db {
     pub async fn read(&self) -> Result<Read> {
         Ok(Read::new(match &self.0 {
             Kind::Sqlite { readers, .. } => Link::SqliteRead(readers.begin().await?),
-            Kind::Postgres(pool) => Link::Postgres(pool.begin_with(READ_POSTGRES).await?),
+            Kind::Postgres(pool, _) => Link::PostgresRead(pool.begin_with(READ_POSTGRES).await?),
         }))
     }
 
@@ -142,7 +146,7 @@ impl Db {
     pub async fn glance(&self) -> Result<Read> {
         Ok(Read::new(match &self.0 {
             Kind::Sqlite { readers, .. } => Link::SqliteGlance(readers.acquire().await?),
-            Kind::Postgres(pool) => Link::PostgresGlance(pool.acquire().await?),
+            Kind::Postgres(pool, _) => Link::PostgresGlance(pool.acquire().await?),
         }))
     }
 
@@ -165,7 +169,7 @@ impl Db {
     pub fn dialect(&self) -> Dialect {
         match &self.0 {
             Kind::Sqlite { .. } => Dialect::Sqlite,
-            Kind::Postgres(_) => Dialect::Postgres,
+            Kind::Postgres(..) => Dialect::Postgres,
         }
     }
 
@@ -177,7 +181,7 @@ impl Db {
                 close_within_patience(readers.close()).await;
                 close_within_patience(writer.close()).await;
             }
-            Kind::Postgres(pool) => close_within_patience(pool.close()).await,
+            Kind::Postgres(pool, _) => close_within_patience(pool.close()).await,
         }
     }
 }

@@ -11,6 +11,7 @@ use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction, pool::
 use super::{
     db::Dialect,
     error::{Error, Result},
+    flusher::Flusher,
     query::Query,
     writer::Turn,
 };
@@ -22,7 +23,8 @@ pub(super) enum Link {
     SqliteTurn(Turn),
     SqliteRead(Transaction<'static, Sqlite>),
     SqliteGlance(PoolConnection<Sqlite>),
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(Transaction<'static, Postgres>, Flusher),
+    PostgresRead(Transaction<'static, Postgres>),
     PostgresGlance(PoolConnection<Postgres>),
 }
 
@@ -63,7 +65,7 @@ impl Conn {
     pub fn dialect(&self) -> Dialect {
         match self.link {
             Link::SqliteTurn(_) | Link::SqliteRead(_) | Link::SqliteGlance(_) => Dialect::Sqlite,
-            Link::Postgres(_) | Link::PostgresGlance(_) => Dialect::Postgres,
+            Link::Postgres(..) | Link::PostgresRead(_) | Link::PostgresGlance(_) => Dialect::Postgres,
         }
     }
 
@@ -83,7 +85,7 @@ impl Conn {
             Link::SqliteTurn(turn) => Wire::Sqlite(turn.wire()),
             Link::SqliteRead(tx) => Wire::Sqlite(tx),
             Link::SqliteGlance(conn) => Wire::Sqlite(conn),
-            Link::Postgres(tx) => Wire::Postgres(tx),
+            Link::Postgres(tx, _) | Link::PostgresRead(tx) => Wire::Postgres(tx),
             Link::PostgresGlance(conn) => Wire::Postgres(conn),
         }
     }
@@ -124,16 +126,18 @@ impl Tx {
     }
 
     /// Undoes the changes, and returns when all that the transaction saw is on disk: for an answer that rests
-    /// on it, such as one given before. On SQLite a transaction sees those that share its batch, not yet
-    /// committed.
+    /// on it, such as one given before. A transaction sees those before it that nobody was answered for yet.
     ///
     /// # Errors
     /// [`Error::Commit`] when what was seen could not be committed.
     pub async fn rollback(self) -> Result<()> {
         match self.0.link {
             Link::SqliteTurn(turn) => turn.release(false).await,
-            Link::Postgres(tx) => Ok(tx.rollback().await?),
-            Link::SqliteRead(_) | Link::SqliteGlance(_) | Link::PostgresGlance(_) => Err(Error::ReadOnly),
+            Link::Postgres(tx, flusher) => {
+                tx.rollback().await?;
+                flusher.flushed().await
+            }
+            _ => Err(Error::ReadOnly),
         }
     }
 
@@ -144,11 +148,14 @@ impl Tx {
         }
         match self.0.link {
             Link::SqliteTurn(turn) => turn.release(true).await,
-            Link::Postgres(tx) => tx.commit().await.map_err(|error| match error.into() {
-                Error::Unreachable(_) | Error::Closed => Error::Uncertain,
-                refused => refused,
-            }),
-            Link::SqliteRead(_) | Link::SqliteGlance(_) | Link::PostgresGlance(_) => Err(Error::ReadOnly),
+            Link::Postgres(tx, flusher) => {
+                tx.commit().await.map_err(|error| match error.into() {
+                    Error::Unreachable(_) | Error::Closed => Error::Uncertain,
+                    refused => refused,
+                })?;
+                flusher.flushed().await
+            }
+            _ => Err(Error::ReadOnly),
         }
     }
 }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 /// On a full minute, so that intervals of a minute begin here.
-const START: Timestamp = Timestamp::from_micros(1_763_800_020_000_000);
+pub(crate) const START: Timestamp = Timestamp::from_micros(1_763_800_020_000_000);
 
 /// A server and the people of its one team.
 pub(crate) struct Site {
@@ -33,8 +33,10 @@ pub(crate) struct Site {
     pub(crate) owner: Token,
     pub(crate) admin: Token,
     pub(crate) worker: Token,
-    door: Router,
-    _folder: tempfile::TempDir,
+    pub(crate) db: Db,
+    chance: Arc<Seeded>,
+    pub(crate) door: Router,
+    folder: tempfile::TempDir,
 }
 
 /// An answer of the server.
@@ -89,30 +91,11 @@ impl Site {
         let parts = Parts {
             db: db.clone(),
             policies: Policies::shipped().unwrap(),
-            plugins: Plugins::new(PluginSettings {
-                // Shared by all tests, so that the default price is compiled once.
-                cache_folder: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("money-plugins"),
-                compiler: Compiler::Child(PathBuf::from(env!("CARGO_BIN_EXE_muster"))),
-                limits: Limits::default(),
-            })
-            .unwrap(),
+            plugins: plugins(Limits::default()),
             seal: Seal::new(&[7; 32]),
-            settings: Settings {
-                public_url: "http://muster.test".to_owned(),
-                session: Span::from_seconds(86_400),
-                team_members: 20,
-                interval: Span::from_seconds(60),
-                runway: Span::from_seconds(3_600),
-                stop_latency: Span::from_seconds(30),
-                down_after: Span::from_seconds(60),
-                probe_every: Span::from_seconds(3_600),
-                network_pool: "10.201.0.0/16".parse().unwrap(),
-                simulated_dir: folder.path().to_owned(),
-                runway_least: Span::from_seconds(95),
-                webhooks_allow: "127.0.0.1".parse().unwrap(),
-            },
+            settings: settings(&folder),
             clock: clock.clone(),
-            chance,
+            chance: chance.clone(),
         };
         let (app, _) = App::open(parts).await.unwrap();
         let app = Arc::new(app);
@@ -123,12 +106,44 @@ impl Site {
             request_timeout: std::time::Duration::from_secs(60),
         };
         let door = router(app.clone(), &settings, Arc::new(String::new));
-        Site { app, clock, member, operator, owner, admin, worker, door, _folder: folder }
+        Site { app, clock, member, operator, owner, admin, worker, db, chance, door, folder }
+    }
+
+    /// A second server on the same data, with these limits on plugins.
+    pub(crate) async fn app_with(&self, limits: Limits) -> App {
+        let parts = Parts {
+            db: self.db.clone(),
+            policies: Policies::shipped().unwrap(),
+            plugins: plugins(limits),
+            seal: Seal::new(&[7; 32]),
+            settings: settings(&self.folder),
+            clock: self.clock.clone(),
+            chance: self.chance.clone(),
+        };
+        App::open(parts).await.unwrap().0
+    }
+
+    /// The bytes at `path` under the team, with their status.
+    pub(crate) async fn bytes(&self, who: &Token, path: &str) -> (u16, Vec<u8>) {
+        let request = Request::get(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
+        let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        (parts.status.as_u16(), axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec())
     }
 
     /// Asks for `path` under the team.
     pub(crate) async fn get(&self, who: &Token, path: &str) -> Answer {
         self.send(Request::get(at(path)), who, Body::empty()).await
+    }
+
+    /// The file at `path` under the team, with its type.
+    pub(crate) async fn file(&self, who: &Token, path: &str) -> (String, String) {
+        let request = Request::get(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
+        let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status().as_u16(), 200, "{path}");
+        let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (kind, String::from_utf8(bytes.to_vec()).unwrap())
     }
 
     /// Posts JSON to `path` under the team.
@@ -141,6 +156,12 @@ impl Site {
     pub(crate) async fn post_once(&self, who: &Token, key: &str, path: &str, body: Value) -> Answer {
         let request = Request::post(at(path)).header("content-type", "application/json");
         self.send(request.header("idempotency-key", key), who, Body::from(body.to_string())).await
+    }
+
+    /// Puts JSON to `path` under the team.
+    pub(crate) async fn put(&self, who: &Token, path: &str, body: Value) -> Answer {
+        let request = Request::put(at(path)).header("content-type", "application/json");
+        self.send(request, who, Body::from(body.to_string())).await
     }
 
     /// Posts JSON in the name of an API key.
@@ -209,6 +230,36 @@ impl Site {
     }
 }
 
+/// The settings of a server that keeps its simulated hosts in `folder`.
+fn settings(folder: &tempfile::TempDir) -> Settings {
+    Settings {
+        public_url: "http://muster.test".to_owned(),
+        session: Span::from_seconds(86_400),
+        team_members: 20,
+        interval: Span::from_seconds(60),
+        runway: Span::from_seconds(3_600),
+        stop_latency: Span::from_seconds(30),
+        down_after: Span::from_seconds(60),
+        probe_every: Span::from_seconds(3_600),
+        network_pool: "10.201.0.0/16".parse().unwrap(),
+        simulated_dir: folder.path().to_owned(),
+        statements: Default::default(),
+        runway_least: Span::from_seconds(95),
+        webhooks_allow: "127.0.0.1".parse().unwrap(),
+    }
+}
+
+/// A plugin host with these limits.
+pub(crate) fn plugins(limits: Limits) -> Plugins {
+    let settings = PluginSettings {
+        // Shared by all tests, so that the default price is compiled once.
+        cache_folder: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("money-plugins"),
+        compiler: Compiler::Child(PathBuf::from(env!("CARGO_BIN_EXE_muster"))),
+        limits,
+    };
+    Plugins::new(settings).unwrap()
+}
+
 /// A path under the team, or with a slash in front under the site.
 fn at(path: &str) -> String {
     match path.strip_prefix('/') {
@@ -223,9 +274,9 @@ async fn plant_team(tx: &mut Tx, op: &Op, user: UserId, team: TeamId) {
         VALUES ($1, 'operator', '', $2, $3, 0, 0)";
     const TEAM: &str = "
         INSERT INTO teams (id, slug, name, description, preset, spending, limits, version, created_at)
-        VALUES ($1, 'crew', 'A team', '', 'glows', 'wallet', '{}', 1, 0)";
+        VALUES ($1, 'crew', 'A team', '', 'glows', 'wallet', '{}', 1, $2)";
     tx.query(USER).bind(user).bind(true).bind(false).execute().await.unwrap();
-    tx.query(TEAM).bind(team).execute().await.unwrap();
+    tx.query(TEAM).bind(team).bind(START).execute().await.unwrap();
     tx.usage_insert(&team.to_string(), team).await.unwrap();
     for &kind in AccountKind::ALL.iter().filter(|kind| !kind.is_personal()) {
         tx.account_insert(&Account::open(op.id(), team, None, kind, START)).await.unwrap();
@@ -254,7 +305,7 @@ async fn session(tx: &mut Tx, op: &Op, user_id: Option<UserId>, member: Option<M
         member,
         reset_only: false,
         created_at: START,
-        expires_at: START + Span::from_seconds(60 * 86_400),
+        expires_at: START + Span::from_seconds(90 * 86_400),
         revoked_at: None,
     };
     tx.session_insert(&row).await.unwrap();
