@@ -61,6 +61,7 @@ settings! {
     "reconcile.interval_seconds", "seconds", "30", "pause between two passes over a quiet host";
     "reconcile.busy_seconds", "seconds", "2", "pause between two passes while something is changing";
     "reconcile.probe_seconds", "seconds", "600", "pause between two probes of a host's accelerators";
+    "top_ups.two_person_above", "credits or none", "none", "a top-up of more is confirmed by two operators";
     "statements.grace_hours", "hours", "48", "how long after its end a month stays open for what is late";
     "costs.provider", "name", "muster", "who sells, in cost files: the name on your invoices";
     "costs.currency", "ISO 4217 code", "USD", "currency of your invoices, in cost files";
@@ -89,6 +90,8 @@ pub struct Config {
     pub metering: Metering,
     /// The rhythm of the passes over hosts.
     pub reconcile: Reconcile,
+    /// A top-up of more than this is confirmed by two operators; `None`: one is enough.
+    pub two_person_above: Option<Credits>,
     /// How long after its end a month stays open for what is late, in hours.
     pub grace_hours: u32,
     /// What cost files say of the operator's invoices.
@@ -302,6 +305,8 @@ impl Config {
             busy_seconds: said.number("reconcile.busy_seconds", 1..=600, wrong),
             probe_seconds: said.number("reconcile.probe_seconds", 10..=86_400, wrong),
         };
+        let above = "an amount of credits such as 1000, or none";
+        let two_person_above = said.parse("top_ups.two_person_above", wrong, credits_or_none, above, None);
         let grace_hours = said.number("statements.grace_hours", 1..=672, wrong);
         let fallback = CostTerms::default();
         let name = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
@@ -329,6 +334,7 @@ impl Config {
                 limits,
                 metering,
                 reconcile,
+                two_person_above,
                 grace_hours,
                 costs,
                 session_hours,
@@ -346,6 +352,7 @@ impl Config {
             Database::Postgres(url) if !redact => url.expose().to_owned(),
             database => database.to_string(),
         };
+        let two_person_above = self.two_person_above.map_or("none".to_owned(), |above| above.to_string());
         vec![
             ("data_dir", self.data_dir.display().to_string()),
             ("database", database),
@@ -365,6 +372,7 @@ impl Config {
             ("reconcile.interval_seconds", self.reconcile.interval_seconds.to_string()),
             ("reconcile.busy_seconds", self.reconcile.busy_seconds.to_string()),
             ("reconcile.probe_seconds", self.reconcile.probe_seconds.to_string()),
+            ("top_ups.two_person_above", two_person_above),
             ("statements.grace_hours", self.grace_hours.to_string()),
             ("costs.provider", self.costs.provider.clone()),
             ("costs.currency", self.costs.currency.clone()),
@@ -385,6 +393,14 @@ const INTERVAL_WANTED: &str = "a whole number of seconds that divides 900, such 
 fn interval(text: &str) -> Option<u32> {
     let seconds: u32 = text.replace('_', "").parse().ok()?;
     (seconds > 0 && QUARTER_SECONDS.is_multiple_of(seconds)).then_some(seconds)
+}
+
+/// `none`, or an amount that is not below zero.
+fn credits_or_none(text: &str) -> Option<Option<Credits>> {
+    if text == "none" {
+        return Some(None);
+    }
+    text.parse().ok().filter(|above| *above >= Credits::ZERO).map(Some)
 }
 
 const DATABASE_WANTED: &str = "sqlite:PATH or postgres://user:password@host/name";

@@ -59,6 +59,8 @@ pub enum SystemActor {
     Reconciler,
     /// Meters, captures, extends and drains.
     Meter,
+    /// Sees to payments, to credits that expire, and to pools that run low.
+    Cashier,
     /// Chains the books.
     Bookkeeper,
     /// Closes months and writes credit notes.
@@ -79,6 +81,7 @@ impl SystemActor {
         match self {
             Self::Reconciler => "system/reconciler",
             Self::Meter => "system/meter",
+            Self::Cashier => "system/cashier",
             Self::Bookkeeper => "system/bookkeeper",
             Self::Closer => "system/closer",
             Self::Rater => "system/rater",

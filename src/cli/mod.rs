@@ -26,6 +26,8 @@ mod site;
 mod statement;
 mod storage_rate;
 mod terms;
+mod top_up;
+mod voucher;
 mod wait;
 
 use std::process::ExitCode;

@@ -53,6 +53,7 @@ actions! {
     Login = "login" in "door" Use;
     TeamLogin = "teamLogin" in "door" Use;
     ClaimOperator = "claimOperator" in "door" Use;
+    ReceiveProviderEvent = "receiveProviderEvent" in "door" Use;
     // Whoever is signed in, about themselves.
     GetMe = "getMe" in "profile" View;
     ListMyTeams = "listMyTeams" in "profile" View;
@@ -88,6 +89,13 @@ actions! {
     GrantCredits = "grantCredits" in "site_credit" Write;
     ConfirmTopUp = "confirmTopUp" in "site_credit" Write;
     RefuseTopUp = "refuseTopUp" in "site_credit" Write;
+    RefundTopUp = "refundTopUp" in "site_credit" Write;
+    DisputeTopUp = "disputeTopUp" in "site_credit" Write;
+    GiveGoodwill = "giveGoodwill" in "site_credit" Write;
+    WriteOffDebt = "writeOffDebt" in "site_credit" Write;
+    CreateVouchers = "createVouchers" in "site_credit" Write;
+    ListVouchers = "listVouchers" in "site_credit" View;
+    RevokeVoucher = "revokeVoucher" in "site_credit" Write;
     CorrectCharges = "correctCharges" in "site_credit" Write;
     PutTeamCreditLimit = "putTeamCreditLimit" in "site_credit" Write;
     VerifyLedger = "verifyLedger" in "site" View;
@@ -112,6 +120,7 @@ actions! {
     ListAuditEvents = "listAuditEvents" in "audit_log" View;
     // Money.
     GetBalance = "getBalance" in "balance" View;
+    ListLots = "listLots" in "balance" View;
     AssignCredits = "assignCredits" in "balance" Write;
     ReclaimCredits = "reclaimCredits" in "balance" Write;
     CreateBudget = "createBudget" in "budget" Write;
@@ -132,6 +141,11 @@ actions! {
     RetryDelivery = "retryDelivery" in "webhook" Write;
     CreateTopUp = "createTopUp" in "top_up" Write;
     ListTopUps = "listTopUps" in "top_up" View;
+    GetAutoTopUp = "getAutoTopUp" in "auto_top_up" View;
+    PutAutoTopUp = "putAutoTopUp" in "auto_top_up" Write;
+    RemoveAutoTopUp = "removeAutoTopUp" in "auto_top_up" Write;
+    RedeemVoucher = "redeemVoucher" in "voucher" Write;
+    ListVoucherRedemptions = "listVoucherRedemptions" in "voucher" View;
     ListTransactions = "listTransactions" in "transaction" View;
     ListBills = "listBills" in "bill" View;
     ListStatements = "listStatements" in "bill" View;

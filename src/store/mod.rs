@@ -12,6 +12,7 @@
 //! beside `IS NULL` is cast too.
 
 pub mod alerts;
+pub mod auto_top_ups;
 mod bookings;
 mod budgets;
 pub mod catalog;
@@ -29,6 +30,7 @@ pub mod identity;
 pub mod instances;
 mod journal;
 mod ledger;
+pub mod lots;
 mod metering;
 mod migrate;
 mod past;
@@ -44,6 +46,7 @@ mod top_ups;
 mod tx;
 mod usage;
 mod verify;
+pub mod vouchers;
 pub mod webhooks;
 mod writer;
 

@@ -1,9 +1,7 @@
 //! The worker door: gives the services that look after hosts and meters their rhythm, and decides nothing.
 //!
-//! One loop per host, woken by its bell; one loop for the meter; one for the bookkeeper; one that keeps the list of
-//! hosts.
-//! Two loops per host, one that looks after it, woken by its bell, and one that counts what it stores; one loop for the
-//! meter; one that keeps the list of hosts.
+//! Two loops per host, one that looks after it, woken by its bell, and one that counts what it stores; one loop each for
+//! the meter, the cashier and the bookkeeper; one that keeps the list of hosts.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -42,6 +40,7 @@ impl Worker {
     pub fn start(app: Arc<App>, rhythm: Rhythm) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         tracker.spawn(meter(app.clone(), rhythm, stop.clone()));
+        tracker.spawn(cashier(app.clone(), rhythm, stop.clone()));
         tracker.spawn(bookkeeper(app.clone(), rhythm, stop.clone()));
         tracker.spawn(messages(app.clone(), rhythm, stop.clone()));
         tracker.spawn(roster(app, rhythm, stop.clone(), tracker.clone()));
@@ -83,6 +82,16 @@ async fn messages(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
             Ok(_) => {}
             Err(error) => tracing::error!(?error, "a pass over the messages failed; the next one sends them"),
         }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(rhythm.tick) => {}
+        }
+    }
+}
+
+async fn cashier(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        app.cashier(&app.op(Actor::System(SystemActor::Cashier))).await;
         tokio::select! {
             () = stop.cancelled() => {}
             () = sleep(rhythm.tick) => {}

@@ -6,16 +6,18 @@
 mod postgres;
 
 mod alerts;
+mod auto_top_ups;
 mod bills;
 mod budgets;
 mod charges;
 mod credits;
-mod credits;
 mod exhaustion;
+mod fake;
 mod focus;
+mod lots;
 mod month;
 mod parked;
-mod plugins;
+mod payments;
 mod plugins;
 mod prices;
 mod resume;
@@ -25,4 +27,5 @@ mod statements;
 mod storage;
 mod terms;
 mod top_ups;
+mod vouchers;
 mod webhooks;
