@@ -185,8 +185,13 @@ async fn advance(tx: &mut Tx, from: &Segment, to: &Segment) {
     if to.end_at.is_none() {
         tx.segment_proof_advance(from.id, to.proof_at).await.unwrap();
     }
-    let advance =
-        Advance { segment: from.id, from: from.watermark(), to: to.watermark(), cumulative: to.cumulative };
+    let advance = Advance {
+        segment: from.id,
+        from: from.watermark(),
+        to: to.watermark(),
+        cumulative_before: from.cumulative,
+        cumulative: to.cumulative,
+    };
     tx.segments_advance(&[advance]).await.unwrap();
 }
 
