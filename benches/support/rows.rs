@@ -78,6 +78,8 @@ impl Site {
             config_digest: String::new(),
             created_by: self.op.actor.name(),
             created_at: self.op.now(),
+            product: None,
+            effective_at: self.op.now(),
         };
         self.write(async |tx| {
             tx.component_put(&component).await.unwrap();

@@ -424,7 +424,7 @@ impl App {
         findings.check((1..=64).contains(&unit_qty), "/unit_qty", format!("1 to 64, got {unit_qty}"));
         findings.done()?;
         let (Some(product), Some(image)) = (product, image) else { return Err(Error::not_found("product")) };
-        let price = self.price_active(conn, scope.team.id).await?;
+        let price = self.price_active(conn, scope.team.id, Some(product.id)).await?;
         let unit = |per_unit: u64| per_unit.saturating_mul(u64::from(unit_qty));
         Ok(Plan {
             gpus: product.gpus_per_unit.saturating_mul(unit_qty),

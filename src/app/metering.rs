@@ -158,6 +158,7 @@ impl App {
         billed.advances.push(Advance {
             segment: segment.id,
             from: segment.watermark(),
+            cumulative_before: segment.cumulative,
             to: Watermark { billed_until: last.interval.to, next_k: last.interval.k + 1 },
             cumulative: tally.cumulative(),
         });

@@ -128,7 +128,7 @@ impl App {
 
     async fn offer(&self, conn: &mut Conn, scope: &Scope, row: &InstanceRow) -> Result<Offer> {
         let product = conn.product_fetch(row.product).await?.ok_or_else(|| Error::not_found("product"))?;
-        let price = self.price_active(conn, scope.team.id).await?;
+        let price = self.price_active(conn, scope.team.id, Some(product.id)).await?;
         Ok(Offer { product, price })
     }
 

@@ -211,7 +211,7 @@ impl App {
             accelerator: NO_ACCELERATOR.to_owned(),
             unit_price: per_mib_hour(rate)?,
         };
-        let price = self.price_active(conn, stored.team()).await?;
+        let price = self.price_active(conn, stored.team(), None).await?;
         Ok(Some(Metered { member, account, quantity: mebibytes(bytes), price, sku }))
     }
 

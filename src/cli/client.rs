@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, time::Duration};
 
+use bytes::Bytes;
 use reqwest::{Method, Response, Url, header};
 use serde_json::{Value, json};
 
@@ -84,6 +85,12 @@ impl Client {
         Ok(self.send(Method::GET, path, query, Body::Nothing, None).await?.value)
     }
 
+    /// Reads a file.
+    pub(crate) async fn get_bytes(&self, path: &[&str]) -> Result<Bytes, Failure> {
+        let answer = self.ask(Method::GET, path, &[], Body::Nothing, None, None).await?;
+        answer.bytes().await.map_err(|error| self.unreachable(&error, None))
+    }
+
     /// Reads a thing and its version.
     pub(crate) async fn get_versioned(&self, path: &[&str]) -> Result<Versioned, Failure> {
         self.send(Method::GET, path, &[], Body::Nothing, None).await
@@ -150,6 +157,12 @@ impl Client {
     /// Takes a thing away.
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<Value, Failure> {
         Ok(self.send(Method::DELETE, path, &[], Body::Nothing, None).await?.value)
+    }
+
+    /// Takes a thing away as it is now.
+    pub(crate) async fn delete_versioned(&self, path: &[&str]) -> Result<Value, Failure> {
+        let present = self.get_versioned(path).await?;
+        Ok(self.send(Method::DELETE, path, &[], Body::Nothing, present.etag.as_deref()).await?.value)
     }
 
     /// Gives an answer to `to` as it arrives, however long that takes.

@@ -15,6 +15,7 @@ pub mod lot;
 pub mod posting;
 pub mod proof;
 pub mod rating;
+pub mod revision;
 pub mod statement;
 pub mod top_up;
 pub mod verify;
