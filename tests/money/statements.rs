@@ -191,7 +191,7 @@ async fn what_is_corrected_later_gets_a_credit_note_and_is_on_the_next_statement
         let november = statement(&site, "2025-11").await;
         let none = site.get(&site.owner, "credit-notes?view=admin").await.want(200);
         assert_eq!(none["items"], json!([]));
-        let transaction = give_back(&site, Credits::from_micros(40_000)).await;
+        let transaction = give_back(&site).await;
         assert_eq!(close_months(&site).await, 0);
         assert_eq!(statement(&site, "2025-11").await, november, "what is closed stays as it is");
 
@@ -199,15 +199,12 @@ async fn what_is_corrected_later_gets_a_credit_note_and_is_on_the_next_statement
         let note = &notes["items"][0];
         assert_eq!(notes["items"].as_array().unwrap().len(), 1);
         assert_eq!((&note["number"], &note["month"]), (&json!(1), &json!("2025-11")));
-        assert_eq!((&note["amount"], &note["transaction"]), (&json!("-0.04"), &json!(transaction)));
-        assert_eq!(
-            (&note["statement"], &note["reason"]),
-            (&november["id"], &json!("the price was repaired"))
-        );
+        assert_eq!((&note["amount"], &note["transaction"]), (&json!("-0.1"), &json!(transaction)));
+        assert_eq!((&note["statement"], &note["reason"]), (&november["id"], &json!("the host was down")));
         assert_eq!(note["charges"].as_array().unwrap().len(), 1);
         assert_eq!(
             (&note["charges"][0]["amount"], &note["charges"][0]["charges"]),
-            (&json!("-0.04"), &json!(1))
+            (&json!("-0.1"), &json!(1))
         );
         site.assert_sound().await;
         let own = site.get(&site.worker, "credit-notes").await.want(200);
@@ -217,20 +214,17 @@ async fn what_is_corrected_later_gets_a_credit_note_and_is_on_the_next_statement
         wait_until(&site, "2026-01-03T00:00:00Z");
         assert_eq!(close_months(&site).await, 1);
         let december = statement(&site, "2025-12").await["statement"].clone();
-        let listed = json!([{ "number": 1, "month": "2025-11", "transaction": transaction, "amount": "-0.04",
-            "reason": "the price was repaired" }]);
+        let listed = json!([{ "number": 1, "month": "2025-11", "transaction": transaction, "amount": "-0.1",
+            "reason": "the host was down" }]);
         assert_eq!(december["credit_notes"], listed);
         let correction =
             december["lines"].as_array().unwrap().iter().find(|line| line["kind"] == "correction");
-        assert_eq!(correction.unwrap()["in"], "0.04");
+        assert_eq!(correction.unwrap()["in"], "0.1");
         let rows = exported(&site, &site.owner, "statements/2025-12?view=admin&form=csv").await;
         let late: Vec<_> =
             rows.iter().filter(|row| row["record"] == "charge" && row["charge"].ends_with(".1")).collect();
         assert_eq!(late.len(), 1);
-        assert_eq!(
-            (late[0]["amount"].as_str(), late[0]["reason"].as_str()),
-            ("-0.04", "the price was repaired")
-        );
+        assert_eq!((late[0]["amount"].as_str(), late[0]["reason"].as_str()), ("-0.1", "the host was down"));
         assert_eq!(close_months(&site).await, 0, "one difference has one note");
         assert_eq!(site.get(&site.owner, "credit-notes?view=admin").await.want(200), notes);
     }
@@ -345,7 +339,7 @@ async fn the_guide_shows_what_a_bookkeeper_sees() {
         november(&site).await;
         wait_until(&site, "2025-12-03T00:00:00Z");
         assert_eq!(close_months(&site).await, 1);
-        give_back(&site, Credits::from_micros(40_000)).await;
+        give_back(&site).await;
         assert_eq!(close_months(&site).await, 0);
         let mut shown = String::new();
         let mut lines = guide.lines();
@@ -408,7 +402,7 @@ async fn a_bookkeeper_audits_a_month_from_the_command_line() {
         november(&site).await;
         wait_until(&site, "2025-12-03T00:00:00Z");
         assert_eq!(close_months(&site).await, 1);
-        give_back(&site, Credits::from_micros(40_000)).await;
+        give_back(&site).await;
         assert_eq!(close_months(&site).await, 0);
         wait_until(&site, "2026-01-03T00:00:00Z");
         assert_eq!(close_months(&site).await, 1);
