@@ -1,7 +1,7 @@
 //! The worker door: gives the services that look after hosts and meters their rhythm, and decides nothing.
 //!
-//! Two loops per host, one that looks after it, woken by its bell, and one that counts what it stores; one loop each for
-//! the meter, the cashier and the bookkeeper; one that keeps the list of hosts.
+//! Two loops per host, one that looks after it, woken by its bell, and one that counts what it stores; one loop each
+//! for the meter, the cashier and the bookkeeper; one that keeps the list of hosts.
 
 use std::{
     collections::{HashMap, HashSet},
