@@ -215,6 +215,7 @@ fn settings(folder: &tempfile::TempDir) -> Settings {
         probe_every: Span::from_seconds(3_600),
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().to_owned(),
+        statements: Default::default(),
     }
 }
 
