@@ -204,8 +204,8 @@ async fn app(site: &Site, clock: Arc<ManualClock>, folder: &TempDir) -> App {
     };
     let parts = Parts {
         db: site.db.clone(),
-        policies: Policies::shipped().unwrap(),
-        plugins: plugins.unwrap(),
+        policies: Policies::shipped().unwrap().into(),
+        plugins: plugins.unwrap().into(),
         seal: Seal::new(&[7; 32]),
         settings,
         clock,

@@ -105,6 +105,7 @@ async fn open(config: &Config) -> crate::error::Result<(App, Option<crate::app::
         network_pool: config.network_pool.to_string().parse().map_err(crate::error::Error::internal)?,
         simulated_dir,
     };
+    let (policies, plugins) = (Arc::new(policies), Arc::new(plugins));
     App::open(Parts { db, policies, plugins, seal, settings, clock, chance }).await
 }
 

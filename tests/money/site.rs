@@ -88,14 +88,15 @@ impl Site {
         tx.commit(&SystemWarrant::of(&op).unwrap()).await.unwrap();
         let parts = Parts {
             db: db.clone(),
-            policies: Policies::shipped().unwrap(),
+            policies: Policies::shipped().unwrap().into(),
             plugins: Plugins::new(PluginSettings {
                 // Shared by all tests, so that the default price is compiled once.
                 cache_folder: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("money-plugins"),
                 compiler: Compiler::Child(PathBuf::from(env!("CARGO_BIN_EXE_muster"))),
                 limits: Limits::default(),
             })
-            .unwrap(),
+            .unwrap()
+            .into(),
             seal: Seal::new(&[7; 32]),
             settings: Settings {
                 public_url: "http://muster.test".to_owned(),

@@ -109,8 +109,8 @@ impl TestApp {
         });
         let parts = Parts {
             db: db.clone(),
-            policies: Policies::shipped().unwrap(),
-            plugins: plugins.unwrap(),
+            policies: Policies::shipped().unwrap().into(),
+            plugins: plugins.unwrap().into(),
             seal: Seal::new(&[7; 32]),
             settings: settings(&folder),
             clock: clock.clone(),
