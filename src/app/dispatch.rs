@@ -280,9 +280,11 @@ impl App {
             None => row.proof_at.unwrap_or(op.now()),
         };
         if row.started_at.is_none()
+            && row.ended_at.is_none()
             && let Some(started_at) = detail.as_ref().and_then(|detail| detail.started_at)
         {
-            // It was started by a pass that died before writing so: its time is owed all the same.
+            // It was started by a pass that died before writing so: its time is owed all the same. A container that
+            // came into being only after its end was written is nobody's to pay.
             row.started_at = Some(started_at);
             let segment = self.segment(op, &mut tx, &row, started_at).await?;
             tx.segment_open(&segment).await?;

@@ -62,10 +62,6 @@ struct Container {
 /// One run of a container, as it really was and as the engine tells it.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
-    /// The engine's host.
-    pub(crate) host: String,
-    /// Which container of the instance.
-    pub(crate) generation: u32,
     /// When it began, by the engine's clock.
     pub(crate) told_start: Timestamp,
     /// When it ended, by the engine's clock; made up when the engine was away.
@@ -78,6 +74,8 @@ pub(crate) struct Run {
     pub(crate) code: Option<i64>,
     /// When the server last heard that it runs, by the server's clock.
     pub(crate) heard_at: Option<Timestamp>,
+    /// The same, by the true time.
+    pub(crate) seen_at: Option<Timestamp>,
     /// Whether its container was taken away by somebody else, so that its end cannot be told.
     pub(crate) taken: bool,
 }
@@ -117,10 +115,6 @@ impl Engine {
         self.state().unreachable = unreachable;
     }
 
-    pub(crate) fn is_unreachable(&self) -> bool {
-        self.state().unreachable
-    }
-
     /// Its clock is off by this much.
     pub(crate) fn skew(&self, skew: Span) {
         self.state().skew = skew;
@@ -147,7 +141,8 @@ impl Engine {
         let told = now + state.skew;
         for (name, one) in &mut state.containers {
             if one.run.true_end.is_none() {
-                let end = Timestamp::from_micros(now.as_micros() - ago.as_micros()).max(one.run.true_start);
+                let ago = Timestamp::from_micros(now.as_micros() - ago.as_micros());
+                let end = ago.max(one.run.true_start).max(one.run.seen_at.unwrap_or(ago));
                 (one.run.true_end, one.run.told_end, one.run.code) = (Some(end), Some(told), Some(AWAY));
                 runs.note(name, one);
             }
@@ -334,14 +329,13 @@ impl Backend for Line {
                 digest: launch.spec_digest.clone(),
                 accelerators: launch.accelerators.clone(),
                 run: Run {
-                    host: self.engine.name.clone(),
-                    generation: launch.generation,
                     told_start: now + state.skew,
                     told_end: None,
                     true_start: now,
                     true_end: None,
                     code: None,
                     heard_at: None,
+                    seen_at: None,
                     taken: false,
                 },
             };
@@ -368,6 +362,7 @@ impl Backend for Line {
         for one in seen.iter().filter(|one| one.phase == Phase::Running) {
             if let Some(container) = self.engine.state().containers.get_mut(&one.id) {
                 container.run.heard_at = container.run.heard_at.max(Some(self.clock.now()));
+                container.run.seen_at = Some(self.engine.truth.now());
                 self.runs.note(&one.id, container);
             }
         }

@@ -44,8 +44,6 @@ pub(crate) struct Foundation {
 pub(crate) struct Team {
     pub(crate) id: TeamId,
     pub(crate) slug: &'static str,
-    /// Whether its members spend what was assigned to them; else they draw on the pool.
-    pub(crate) by_wallet: bool,
     pub(crate) owner: Actor,
     pub(crate) members: Vec<(MemberId, Actor)>,
 }
@@ -149,7 +147,7 @@ async fn plant_team(tx: &mut Tx, op: &Op, slug: &'static str, by_wallet: bool) -
     let (_, owner) = plant_member(tx, op, team, "owner", "owner").await;
     let ann = plant_member(tx, op, team, "ann", if by_wallet { "member" } else { "developer" }).await;
     let bob = plant_member(tx, op, team, "bob", if by_wallet { "member" } else { "developer" }).await;
-    Team { id: team, slug, by_wallet, owner, members: vec![ann, bob] }
+    Team { id: team, slug, owner, members: vec![ann, bob] }
 }
 
 async fn plant_member(tx: &mut Tx, op: &Op, team: TeamId, account: &str, role: &str) -> (MemberId, Actor) {

@@ -21,7 +21,7 @@ const ROUNDS: u32 = 60;
 /// What can happen, and how often it does among the others.
 const DEEDS: [(Deed, u64); 28] = [
     (Deed::Grant, 4),
-    (Deed::TopUp, 3),
+    (Deed::TopUp, 0),
     (Deed::Assign, 7),
     (Deed::Reclaim, 3),
     (Deed::Launch, 12),

@@ -145,7 +145,6 @@ impl World {
     /// The server starts on what its last life has left.
     async fn live(&mut self) {
         self.fate = Arc::new(Fate::new(self.dice.below(u64::MAX)));
-        self.fate.weather(self.weather);
         let db = Db::open(&format!("sqlite:{}", self.file.display())).await.unwrap();
         let parts = Parts {
             db: db.with_faults(self.fate.clone()),
@@ -164,6 +163,8 @@ impl World {
             unnamed: Mutex::default(),
         };
         self.app = Some(App::open(parts).await.unwrap().0.with_connector(Arc::new(lines)));
+        // A server that cannot start is started again until it can.
+        self.fate.weather(self.weather);
     }
 
     /// The server dies, with all that it had in memory, and starts again.
