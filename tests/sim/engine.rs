@@ -115,6 +115,10 @@ impl Engine {
         self.state().unreachable = unreachable;
     }
 
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.state().unreachable
+    }
+
     /// Its clock is off by this much.
     pub(crate) fn skew(&self, skew: Span) {
         self.state().skew = skew;

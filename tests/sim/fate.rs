@@ -34,6 +34,8 @@ struct Thread {
     /// Moments that are left to live; `None`: for ever.
     left: Option<u64>,
     dead: bool,
+    /// Whether something was stored since somebody asked.
+    written: bool,
 }
 
 /// What happens to a call to a host.
@@ -49,7 +51,13 @@ pub(crate) enum Call {
 
 impl Fate {
     pub(crate) fn new(seed: u64) -> Self {
-        let thread = Thread { dice: Dice::new(seed), weather: Weather::default(), left: None, dead: false };
+        let thread = Thread {
+            dice: Dice::new(seed),
+            weather: Weather::default(),
+            left: None,
+            dead: false,
+            written: true,
+        };
         Self(Mutex::new(thread))
     }
 
@@ -70,6 +78,11 @@ impl Fate {
     /// Dies now.
     pub(crate) fn end(&self) {
         self.thread().dead = true;
+    }
+
+    /// Whether something was stored since this was asked last.
+    pub(crate) fn has_written(&self) -> bool {
+        std::mem::take(&mut self.thread().written)
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -134,6 +147,7 @@ impl Faults for Fate {
 
     fn committed(&self) -> store::Result<()> {
         let mut thread = self.thread();
+        thread.written = true;
         if thread.passes() || thread.dice.percent(thread.weather.unheard) {
             return Err(Error::Uncertain);
         }

@@ -10,11 +10,11 @@ use muster::{
 use crate::{
     checks,
     fate::Weather,
-    world::{Ask, World},
+    world::{Ask, Crooked, World},
 };
 
 /// Steps of a run.
-const STEPS: (i64, i64) = (50, 110);
+const STEPS: (i64, i64) = (30, 90);
 /// Rounds after which everything must be settled.
 const ROUNDS: u32 = 60;
 
@@ -36,7 +36,7 @@ const DEEDS: [(Deed, u64); 28] = [
     (Deed::Days, 1),
     (Deed::ClockBack, 1),
     (Deed::ClockRight, 1),
-    (Deed::HostClock, 1),
+    (Deed::HostClock, 2),
     (Deed::HostAway, 2),
     (Deed::HostBack, 3),
     (Deed::Restart, 1),
@@ -163,7 +163,21 @@ async fn act(world: &mut World, deed: Deed) {
             world.tell(format!("  {weather:?}"));
             world.weather(weather);
         }
+        Deed::HostClock => host_clock(world).await,
         _ => mishap(world, deed),
+    }
+}
+
+/// A host comes up with a clock that is off; what starts there is told by that clock.
+async fn host_clock(world: &mut World) {
+    let host = a_host(world);
+    let engine = world.engines[&host].clone();
+    let interval = world.manner.interval.as_micros();
+    let skew = world.dice.between(-interval * 2, interval * 2);
+    if world.manner.crooked == Crooked::Hosts && engine.names().is_empty() && !engine.is_unreachable() {
+        world.tell(format!("  {} s", skew / 1_000_000));
+        engine.skew(Span::from_micros(skew));
+        world.probe(host).await;
     }
 }
 
@@ -282,12 +296,7 @@ fn mishap(world: &World, deed: Deed) {
             world.tell(format!("  {container:?}"));
             container.into_iter().for_each(|name| engine.take(&name, &world.runs));
         }
-        Deed::HostClock if world.manner.crooked => {
-            let skew = world.dice.between(-interval * 2, interval * 2);
-            world.tell(format!("  {} s", skew / 1_000_000));
-            engine.skew(Span::from_micros(skew));
-        }
-        Deed::ClockBack if world.manner.crooked => {
+        Deed::ClockBack if world.manner.crooked == Crooked::Server => {
             let back = world.dice.between(1, interval * 2);
             world.tell(format!("  by {} s", back / 1_000_000));
             world.clock.advance(Span::from_micros(-back));

@@ -47,12 +47,20 @@ pub(crate) enum Ask {
 pub(crate) struct Manner {
     pub(crate) interval: Span,
     pub(crate) runway: Span,
-    /// Whether clocks are wrong now and then.
-    pub(crate) crooked: bool,
+    /// Whose clock is wrong now and then.
+    pub(crate) crooked: Crooked,
     /// The terms of each team.
     pub(crate) terms: Vec<Value>,
     pub(crate) credit_limit: Credits,
     pub(crate) start: Timestamp,
+}
+
+/// Whose clock is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Crooked {
+    Nobody,
+    Server,
+    Hosts,
 }
 
 /// What one run happens in.
@@ -71,6 +79,8 @@ pub(crate) struct World {
     /// A view of the same database, which no fault touches.
     pub(crate) db: Db,
     pub(crate) deaths: u64,
+    /// How much was in the books when they were checked last.
+    pub(crate) verified: (i64, i64, i64),
     /// What was asked for and got a final answer.
     pub(crate) answered: Vec<(String, Ask, Result<Value, &'static str>)>,
     pub(crate) trace: Trace,
@@ -103,6 +113,7 @@ impl World {
             app: None,
             db,
             deaths: 0,
+            verified: Default::default(),
             answered: Vec::new(),
             trace,
             chance: Arc::new(Seeded::new(seed ^ 0x5eed)),
@@ -195,6 +206,20 @@ impl World {
 
     pub(crate) fn system(&self, actor: SystemActor) -> Op {
         self.app().op(Actor::System(actor))
+    }
+
+    /// The operator has a host probed.
+    pub(crate) async fn probe(&mut self, host: HostId) {
+        for _ in 0..PATIENCE {
+            let op = self.app().op(self.foundation.operator.clone());
+            if self.app().host_probe(&op, host).await.is_ok() {
+                return;
+            }
+            if self.fate.is_dead() {
+                self.die().await;
+            }
+        }
+        panic!("a host cannot be probed");
     }
 
     async fn terms_put(&self) {
@@ -335,7 +360,7 @@ fn manner(dice: &Dice) -> Manner {
     Manner {
         interval: Span::from_seconds(interval),
         runway: Span::from_seconds(runway),
-        crooked: dice.percent(25),
+        crooked: *dice.one_of(&[Crooked::Nobody, Crooked::Nobody, Crooked::Server, Crooked::Hosts]),
         terms: vec![terms(dice), terms(dice)],
         credit_limit: Credits::from_micros(dice.between(0, 1) * dice.between(1, 20_000_000)),
         start: Timestamp::from_micros(month_end - before),
