@@ -7,6 +7,7 @@ mod postgres;
 
 mod bills;
 mod credits;
+mod hammer;
 mod plugins;
 mod site;
 mod top_ups;
