@@ -165,9 +165,7 @@ impl Books {
         use muster::time::Clock;
         self.clock.advance(span);
         let now = self.clock.now();
-        self.site
-            .write(async |tx| tx.proofs_advance(&self.instances, now).await.unwrap())
-            .await;
+        self.site.write(async |tx| tx.proofs_advance(&self.instances, now).await.unwrap()).await;
         let began = Instant::now();
         let charged = self.app.meter(&self.app.op(Actor::System(SystemActor::Meter))).await.unwrap();
         (charged, began.elapsed().as_secs_f64())

@@ -39,7 +39,7 @@ impl Flusher {
     /// [`Error::Uncertain`] when the server went away: what was committed is stored or it is not.
     pub(super) async fn flushed(&self) -> Result<()> {
         let (told, heard) = oneshot::channel();
-        self.calls.send(told).await.map_err(|_| Error::Closed)?;
+        self.calls.send(told).await.map_err(|_| Error::Uncertain)?;
         heard.await.unwrap_or(Err(Error::Uncertain))
     }
 }

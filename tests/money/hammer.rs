@@ -17,11 +17,11 @@ const CROWD: usize = 24;
 /// Longer than anything takes that is not stuck.
 const STUCK: Duration = Duration::from_secs(120);
 
-/// Asks again while the database has no turn to give: that is no answer yet.
+/// Asks again while the database has no turn to give, or a twin is being answered: that is no answer yet.
 async fn answered(ask: impl AsyncFn() -> Answer) -> Answer {
     loop {
         let answer = ask().await;
-        if answer.status != 503 {
+        if answer.status != 503 && answer.body["code"] != "idempotency-race" {
             return answer;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -45,7 +45,7 @@ async fn plant_offer(site: &Site) -> muster::ids::HostId {
     let host = json!({ "name": "one", "endpoint": "simulated:", "region": "here" });
     let host = site.post(&site.operator, "/hosts", host).await.want(201);
     let product = json!({ "name": "cpu", "region": "here", "instance_type": "cpu", "accelerator": "none",
-        "gpus_per_unit": 0, "cpu_millis": 100, "memory_bytes": 1 << 20, "price_per_hour": "6", "published": true });
+        "gpus_per_unit": 0, "cpu_millis": 100, "memory_bytes": 64 << 20, "price_per_hour": "6", "published": true });
     site.post(&site.operator, "/products", product).await.want(201);
     let image = json!({ "name": "base", "reference": "base:1", "published": true });
     site.post(&site.operator, "/images", image).await.want(201);

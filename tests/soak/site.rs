@@ -43,7 +43,7 @@ impl Site {
         let operator = door.signed_in(&door.post("/auth/claim", claim).await);
         operator.post("/hosts", json!({ "name": "h1", "endpoint": "simulated:", "region": "lab" })).await;
         let product = json!({ "name": "cpu", "region": "lab", "instance_type": "cpu", "accelerator": "none",
-            "gpus_per_unit": 0, "cpu_millis": 100, "memory_bytes": 1 << 20, "price_per_hour": "7.2",
+            "gpus_per_unit": 0, "cpu_millis": 100, "memory_bytes": 64 << 20, "price_per_hour": "7.2",
             "published": true });
         operator.post("/products", product).await;
         operator.post("/images", json!({ "name": "base", "reference": "base:1", "published": true })).await;
