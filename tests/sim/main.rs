@@ -1,7 +1,7 @@
 //! The whole server below HTTP in a simulated world: people, hosts, clocks and power cuts by chance, and after every
 //! step all that must be true of the money.
 //!
-//! `SEED=n` plays one run again and tells its steps; `SEEDS=a..b` plays a range.
+//! `SEED=n` plays one run again and tells its steps; `SEEDS=a..b` plays a range. Such runs read all books after every step.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops where it is wrong")]
 
@@ -14,6 +14,7 @@ mod script;
 mod world;
 
 use std::{
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
@@ -33,11 +34,12 @@ const HANGS: Duration = Duration::from_secs(120);
 #[test]
 fn no_chain_of_faults_makes_money_or_loses_it() {
     let (seeds, one) = seeds();
+    let thorough = seeds != USUAL;
     let began = Instant::now();
     let foundation = Arc::new(runtime().block_on(Foundation::lay()));
     let next = AtomicU64::new(seeds.start);
     let failed: Mutex<Vec<(u64, Vec<String>)>> = Mutex::default();
-    let (steps, deaths) = (AtomicU64::new(0), AtomicU64::new(0));
+    let met: Mutex<BTreeMap<String, i64>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
@@ -47,13 +49,11 @@ fn no_chain_of_faults_makes_money_or_loses_it() {
                         return;
                     }
                     let trace = Trace::default();
-                    let played = catch_unwind(AssertUnwindSafe(|| play(&foundation, seed, &trace)));
+                    let played = catch_unwind(AssertUnwindSafe(|| play(&foundation, seed, thorough, &trace)));
                     let trace =
                         std::mem::take(&mut *trace.lock().unwrap_or_else(|broken| broken.into_inner()));
-                    let told = trace.iter().filter(|line| !line.starts_with(' ')).count();
-                    steps.fetch_add(told as u64, Ordering::SeqCst);
-                    if let Ok(died) = played {
-                        deaths.fetch_add(died, Ordering::SeqCst);
+                    for (what, often) in played.iter().flatten() {
+                        *met.lock().unwrap().entry(what.clone()).or_default() += often;
                     }
                     if one {
                         trace.iter().for_each(|line| eprintln!("{line}"));
@@ -71,18 +71,20 @@ fn no_chain_of_faults_makes_money_or_loses_it() {
     let seeds_failed: Vec<u64> = failed.lock().unwrap().iter().map(|(seed, _)| *seed).collect();
     assert!(seeds_failed.is_empty(), "play it again with SEED={}", seeds_failed[0]);
     let runs = seeds.end - seeds.start;
-    eprintln!("{runs} runs, {steps:?} steps, {deaths:?} deaths of the server in {:?}", began.elapsed());
+    eprintln!("{runs} runs in {:?} met {:#?}", began.elapsed(), met.lock().unwrap());
 }
 
-/// Plays the run of one seed; how often the server died in it.
-fn play(foundation: &Arc<Foundation>, seed: u64, trace: &Trace) -> u64 {
+/// Plays the run of one seed; what happened in it, and how often.
+fn play(foundation: &Arc<Foundation>, seed: u64, thorough: bool, trace: &Trace) -> Vec<(String, i64)> {
     runtime().block_on(async {
         let run = async {
-            let mut world = World::new(foundation.clone(), seed, trace.clone()).await;
+            let mut world = World::new(foundation.clone(), seed, thorough, trace.clone()).await;
             script::play(&mut world).await;
-            let deaths = world.deaths;
+            let mut met = checks::met(&world).await;
+            met.push(("deaths of the server".to_owned(), world.deaths));
+            met.push(("steps".to_owned(), world.steps));
             world.close().await;
-            deaths
+            met
         };
         tokio::time::timeout(HANGS, run).await.unwrap_or_else(|_| panic!("seed {seed} hangs"))
     })

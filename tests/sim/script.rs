@@ -14,22 +14,22 @@ use crate::{
 };
 
 /// Steps of a run.
-const STEPS: (i64, i64) = (30, 90);
+const STEPS: (i64, i64) = (15, 45);
 /// Rounds after which everything must be settled.
 const ROUNDS: u32 = 60;
 
 /// What can happen, and how often it does among the others.
 const DEEDS: [(Deed, u64); 28] = [
-    (Deed::Grant, 4),
+    (Deed::Grant, 3),
     (Deed::TopUp, 0),
     (Deed::Assign, 7),
     (Deed::Reclaim, 3),
-    (Deed::Launch, 12),
+    (Deed::Launch, 16),
     (Deed::Release, 6),
     (Deed::Again, 3),
-    (Deed::Visit, 12),
+    (Deed::Visit, 9),
     (Deed::Meter, 6),
-    (Deed::Minute, 12),
+    (Deed::Minute, 16),
     (Deed::Seconds, 6),
     (Deed::Intervals, 4),
     (Deed::Hours, 2),
@@ -102,9 +102,11 @@ enum Deed {
 
 /// Plays one run to its end.
 pub(crate) async fn play(world: &mut World) {
+    begin(world).await;
     let steps = world.dice.between(STEPS.0, STEPS.1);
     for step in 0..steps {
         let deed = choose(world);
+        world.steps += 1;
         world.tell(format!("{step} {deed:?}"));
         act(world, deed).await;
         if world.fate.is_dead() {
@@ -114,6 +116,13 @@ pub(crate) async fn play(world: &mut World) {
     }
     settle(world).await;
     checks::at_the_end(world).await;
+}
+
+/// Most teams have some money from the start, and most of it is with their members.
+async fn begin(world: &mut World) {
+    for deed in [Deed::Grant, Deed::Grant, Deed::Grant, Deed::Assign, Deed::Assign] {
+        money(world, deed).await;
+    }
 }
 
 fn choose(world: &World) -> Deed {
@@ -186,8 +195,9 @@ async fn money(world: &mut World, deed: Deed) {
     let member = usize::from(world.dice.percent(40));
     // From a few seconds of an accelerator to some runways of it.
     let runway = world.manner.runway.as_micros() / 1_000_000 * 6_543_217 / 3_600;
-    let most = runway * *world.dice.one_of(&[1, 2, 2, 5]);
-    let amount = Credits::from_micros(world.dice.between(1, most.max(2)));
+    let whole = if deed == Deed::Grant { 4 } else { 2 };
+    let most = runway * *world.dice.one_of(&[1, 2, 2, 5]) * whole / 2;
+    let amount = Credits::from_micros(world.dice.between(most / 4, most.max(2)));
     world.tell(format!("  team {team} member {member}: {amount}"));
     match deed {
         Deed::Grant => drop(world.insist(Ask::Grant { team, amount }).await),
@@ -210,7 +220,7 @@ async fn money(world: &mut World, deed: Deed) {
 async fn launch(world: &mut World) {
     let team = usize::from(world.dice.percent(40));
     let member = usize::from(world.dice.percent(40));
-    let product = *world.dice.one_of(&["gpu", "gpu", "gpu", "cpu", "cpu", "free"]);
+    let product = *world.dice.one_of(&["gpu", "gpu", "gpu", "gpu", "cpu", "cpu", "cpu", "free"]);
     let units = *world.dice.one_of(&[1, 1, 1, 2, 3]);
     let name = format!("n{}", world.answered.len());
     world.tell(format!("  {name}: team {team} member {member}: {units} {product}"));

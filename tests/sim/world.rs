@@ -78,7 +78,10 @@ pub(crate) struct World {
     pub(crate) app: Option<App>,
     /// A view of the same database, which no fault touches.
     pub(crate) db: Db,
-    pub(crate) deaths: u64,
+    pub(crate) deaths: i64,
+    pub(crate) steps: i64,
+    /// Whether all books are read after every step that wrote in them.
+    pub(crate) thorough: bool,
     /// How much was in the books when they were checked last.
     pub(crate) verified: (i64, i64, i64),
     /// What was asked for and got a final answer.
@@ -93,7 +96,7 @@ pub(crate) struct World {
 pub(crate) type Trace = Arc<Mutex<Vec<String>>>;
 
 impl World {
-    pub(crate) async fn new(foundation: Arc<Foundation>, seed: u64, trace: Trace) -> Self {
+    pub(crate) async fn new(foundation: Arc<Foundation>, seed: u64, thorough: bool, trace: Trace) -> Self {
         let dice = Dice::new(seed);
         let manner = manner(&dice);
         let file = foundation.folder.join(format!("{seed}.db"));
@@ -113,6 +116,8 @@ impl World {
             app: None,
             db,
             deaths: 0,
+            steps: 0,
+            thorough,
             verified: Default::default(),
             answered: Vec::new(),
             trace,
@@ -183,6 +188,8 @@ impl World {
         self.tell("  the server dies".to_owned());
         self.fate.end();
         self.deaths += 1;
+        // What a death leaves behind is looked at in any case.
+        self.verified = Default::default();
         self.app = None;
         self.live().await;
     }
@@ -346,7 +353,7 @@ fn text<T: serde::Serialize>(view: T) -> Value {
 
 fn manner(dice: &Dice) -> Manner {
     let interval = *dice.one_of(&[60, 600, 3_600]);
-    let runway = interval * dice.between(4, 40);
+    let runway = interval * dice.between(2, 16);
     let terms = |dice: &Dice| {
         json!({
             "billing_starts": *dice.one_of(&["running", "running", "pull"]),
