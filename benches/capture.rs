@@ -197,13 +197,18 @@ async fn app(site: &Site, clock: Arc<ManualClock>, folder: &TempDir) -> App {
         stop_latency: Span::from_seconds(30),
         down_after: Span::from_seconds(60),
         probe_every: Span::from_seconds(600),
+        two_person_above: None,
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().to_owned(),
+        statements: Default::default(),
+        runway_least: Span::from_seconds(95),
+        webhooks_allow: Default::default(),
     };
     let parts = Parts {
         db: site.db.clone(),
         policies: Policies::shipped().unwrap().into(),
         plugins: plugins.unwrap().into(),
+        providers: Vec::new(),
         seal: Seal::new(&[7; 32]),
         settings,
         clock,

@@ -3,17 +3,18 @@
 use muster::{
     ids::{HoldId, HostId, InstanceId, PriceVersionId},
     ledger::{
-        hold::{Hold, HoldState},
         interval::Segment,
-        posting::{IdemKey, Posting},
+        journal::{NewHold, Outcome, User},
+        posting::IdemKey,
     },
     model::{
         host::{AdminState, HostKind, Reach},
         instance::{Desired, Spec, State},
+        price::Sku,
     },
     money::{Credits, NanoCredits},
     store::{
-        Component, Json, Outcome, PriceVersion, Tx,
+        Component, Concern, Json, PriceVersion, Tx,
         catalog::{ImageRow, ProductRow},
         fleet::HostRow,
         instances::InstanceRow,
@@ -77,6 +78,8 @@ impl Site {
             config_digest: String::new(),
             created_by: self.op.actor.name(),
             created_at: self.op.now(),
+            product: None,
+            effective_at: self.op.now(),
         };
         self.write(async |tx| {
             tx.component_put(&component).await.unwrap();
@@ -122,6 +125,9 @@ impl Site {
             draining_since: None,
             warned_percent: 0,
             version: 1,
+            api_key: None,
+            pulling_at: None,
+            held: Json(Vec::new()),
         };
         tx.instance_insert(&row).await.unwrap();
         row.id
@@ -129,24 +135,13 @@ impl Site {
 
     /// Holds money of the team's pool for an instance: what a launch does to the books.
     pub(crate) async fn hold(&self, tx: &mut Tx, team: &Team, instance: InstanceId, amount: Credits) {
-        let hold = Hold {
-            id: self.op.id::<HoldId>(),
-            team: team.id,
-            member: team.member,
-            instance,
-            account: team.pool,
-            reserved: amount,
-            captured: Credits::ZERO,
-            released: Credits::ZERO,
-            extensions: 0,
-            state: HoldState::Open,
-            created_at: self.op.now(),
-            closed_at: None,
-        };
-        tx.hold_insert(&hold).await.unwrap();
-        let posting = Posting::hold_place(team.pool, team.revenue, amount).unwrap();
-        let header = self.header(team.id, IdemKey::hold_place(hold.id));
-        assert_eq!(tx.posting_apply(&header, &posting).await.unwrap(), Outcome::Applied);
+        let hold: HoldId = self.op.id();
+        let mut journal = tx.journal(&self.op, team.id, &Concern::of(team.member)).await.unwrap();
+        let user = User { member: team.member, api_key: None };
+        let new = NewHold { id: hold, user, instance, account: team.pool, amount };
+        let header = self.header(team.id, IdemKey::hold_place(hold));
+        assert_eq!(journal.hold_place(header, new).unwrap(), Outcome::Applied);
+        tx.journal_write(&journal).await.unwrap();
     }
 
     /// A segment that begins now and runs on.
@@ -156,12 +151,15 @@ impl Site {
             id: self.op.id(),
             team: team.id,
             member: team.member,
-            instance,
+            resource: instance.to_string(),
+            instance: Some(instance),
+            account: None,
             kind: "instance".to_owned(),
             number: 0,
             quantity: 1,
             price_version: ground.price,
-            unit_price: ground.product.price_per_hour.to_nano().unwrap(),
+            sku: sku(&ground.product),
+            quoted_per_hour: ground.product.price_per_hour,
             grid: INTERVAL,
             start_at: now,
             end_at: None,
@@ -172,6 +170,17 @@ impl Site {
             settled: false,
         };
         tx.segment_open(&segment).await.unwrap();
+    }
+}
+
+fn sku(product: &ProductRow) -> Sku {
+    Sku {
+        name: product.name.clone(),
+        kind: "instance".to_owned(),
+        region: product.region.clone(),
+        instance_type: product.instance_type.clone(),
+        accelerator: product.accelerator.clone(),
+        unit_price: product.price_per_hour.to_nano().unwrap(),
     }
 }
 

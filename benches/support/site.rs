@@ -7,19 +7,21 @@ use std::{path::Path, sync::Arc};
 use muster::{
     app::secrets::{Token, TokenKind},
     chance::SystemChance,
-    ids::{AccountId, ApiKeyId, ImageId, MemberId, ProductId, TeamId, TopUpId, UserId},
+    ids::{AccountId, ApiKeyId, ImageId, MemberId, ProductId, TeamId, UserId},
     ledger::{
         account::{Account, AccountKind},
-        posting::{Header, IdemKey, Posting},
+        journal::Outcome,
+        posting::{Header, IdemKey, Posting, TransactionKind},
     },
     model::{
         quota::{Limits, NO_ACCELERATOR},
         team::{MemberState, Preset, Role, Spending},
+        terms::TeamTerms,
     },
     money::Credits,
     op::{Actor, Op, SystemActor, SystemWarrant},
     store::{
-        Db, Json, Outcome, Tx,
+        Concern, Db, Json, Tx,
         catalog::{ImageRow, ProductRow},
         identity::{MemberRow, TeamRow, UserRow},
         sessions::{ApiKeyRow, SessionRow},
@@ -47,7 +49,6 @@ pub(crate) struct Team {
     /// The token of the owner's API key.
     pub(crate) token: String,
     pub(crate) pool: AccountId,
-    pub(crate) revenue: AccountId,
 }
 
 impl Site {
@@ -141,12 +142,13 @@ impl Site {
         let (id, member, now) = (self.op.id::<TeamId>(), self.op.id::<MemberId>(), self.op.now());
         let token = Token::fresh(TokenKind::ApiKey, self.op.chance());
         let account = |kind| Account::open(self.op.id(), id, None, kind, now);
-        let kinds = [AccountKind::Cash, AccountKind::TeamPool, AccountKind::Revenue, AccountKind::Receivable];
+        let kinds =
+            [AccountKind::Promo, AccountKind::TeamPool, AccountKind::Revenue, AccountKind::Receivable];
         let accounts = kinds.map(account);
-        let [cash, pool, revenue, _] = accounts.each_ref().map(|account| account.id);
+        let [promo, pool, ..] = accounts.each_ref().map(|account| account.id);
         let wallet = Account::open(self.op.id(), id, Some(member), AccountKind::Wallet, now);
-        let posting = Posting::top_up(cash, pool, credits(1_000_000)).unwrap();
-        let header = self.header(id, IdemKey::top_up(self.op.id::<TopUpId>()));
+        let posting = Posting::grant(promo, pool, credits(1_000_000), None).unwrap();
+        let header = self.header(id, IdemKey::request(TransactionKind::Grant, self.op.id()));
         self.write(async |tx| {
             tx.team_insert(&team_row(id, slug, now)).await.unwrap();
             tx.member_insert(&member_row(member, id, now)).await.unwrap();
@@ -157,10 +159,12 @@ impl Site {
             for account in accounts.iter().chain([&wallet]) {
                 tx.account_insert(account).await.unwrap();
             }
-            assert_eq!(tx.posting_apply(&header, &posting).await.unwrap(), Outcome::Applied);
+            let mut journal = tx.journal(&self.op, id, &Concern::default()).await.unwrap();
+            assert_eq!(journal.post(header, &posting).unwrap(), Outcome::Applied);
+            tx.journal_write(&journal).await.unwrap();
         })
         .await;
-        Team { id, member, token: token.reveal().to_owned(), pool, revenue }
+        Team { id, member, token: token.reveal().to_owned(), pool }
     }
 
     /// The header of a transaction in a team's books.
@@ -208,6 +212,8 @@ fn team_row(id: TeamId, slug: &str, now: Timestamp) -> TeamRow {
         preset: Preset::Glows,
         spending: Spending::Pool,
         limits: Limits::default(),
+        terms: TeamTerms::default(),
+        credit_limit: Credits::ZERO,
         version: 1,
         created_at: now,
     }

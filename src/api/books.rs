@@ -2,7 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    http::header,
+    response::{IntoResponse as _, Response},
+};
+use futures_util::stream;
 use serde::Deserialize;
 
 use super::{
@@ -14,11 +21,14 @@ use crate::{
         App,
         balance::Balance,
         bills::{Bill, BillFilter},
+        export::ExportForm,
         ledger::LedgerReport,
         transactions::TransactionView,
     },
+    error::Error,
     ids::MemberId,
     model::page::{Items, Page, View},
+    time::Timestamp,
 };
 
 type Answer<T> = Result<Json<T>, Problem>;
@@ -35,6 +45,17 @@ pub(super) struct BalanceQuery {
     limit: Option<u32>,
     /// The `members.next_cursor` of the page before.
     cursor: Option<String>,
+    /// What was in the books at this moment, by the time of writing; now unless told.
+    at: Option<Timestamp>,
+}
+
+/// What to export.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ExportQuery {
+    /// `dump` for everything in the books as it stands, `log` for the transactions in order.
+    form: ExportForm,
 }
 
 /// Which transactions to list.
@@ -83,7 +104,7 @@ pub(super) async fn get_balance(
     Caller(op): Caller,
 ) -> Answer<Balance> {
     let page = Page { limit: query.limit, cursor: query.cursor };
-    Ok(Json(app.balance(&op, &team, query.view, &page).await?))
+    Ok(Json(app.balance(&op, &team, query.view, query.at, &page).await?))
 }
 
 /// The team's books, the newest transaction first.
@@ -120,4 +141,23 @@ pub(super) async fn list_bills(
     responses((status = 200, body = LedgerReport)))]
 pub(super) async fn verify_ledger(State(app): State<Arc<App>>, Caller(op): Caller) -> Answer<LedgerReport> {
     Ok(Json(app.ledger_verify(&op).await?))
+}
+
+/// The books of all teams as they stand, a line of JSON for each row, in an order that does not depend on the database.
+/// Money is in micro-credits, times are in microseconds since 1970. An export that fails half way ends without its last
+/// chunk.
+#[utoipa::path(get, path = "/ledger/export", operation_id = "exportLedger", tag = "money", params(ExportQuery),
+    responses((status = 200, body = String, content_type = "application/x-ndjson")))]
+pub(super) async fn export_ledger(
+    State(app): State<Arc<App>>,
+    Asked(query): Asked<ExportQuery>,
+    Caller(op): Caller,
+) -> Result<Response, Problem> {
+    let export = app.ledger_export(&op, query.form).await?;
+    let lines = stream::try_unfold(export, async |mut export| {
+        let lines = export.lines().await?;
+        Ok::<_, Error>(lines.map(|lines| (lines, export)))
+    });
+    let form = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((form, Body::from_stream(lines)).into_response())
 }

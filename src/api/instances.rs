@@ -125,6 +125,36 @@ pub(super) async fn get_instance(
     Ok(Json(app.instance_fetch(&op, &team, id).await?))
 }
 
+/// Stops an instance: it keeps its disk, which costs storage, and gives back its accelerators and its hold.
+#[utoipa::path(post, path = "/teams/{team}/instances/{instance}/stop", operation_id = "stopInstance",
+    tag = "instances",
+    params(("team" = String, Path, description = "Id or slug of the team"),
+           ("instance" = InstanceId, Path, description = "The instance"),
+           ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    responses((status = 202, body = InstanceView)))]
+pub(super) async fn stop_instance(
+    State(app): State<Arc<App>>,
+    At((team, id)): At<(String, InstanceId)>,
+    Caller(op): Caller,
+) -> Result<(StatusCode, Json<InstanceView>), Problem> {
+    Ok((StatusCode::ACCEPTED, Json(app.instance_stop(&op, &team, id).await?)))
+}
+
+/// Starts a stopped instance again: on its host, with its disk and the accelerators it had. A full runway is held.
+#[utoipa::path(post, path = "/teams/{team}/instances/{instance}/start", operation_id = "startInstance",
+    tag = "instances",
+    params(("team" = String, Path, description = "Id or slug of the team"),
+           ("instance" = InstanceId, Path, description = "The instance"),
+           ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    responses((status = 202, body = InstanceView)))]
+pub(super) async fn start_instance(
+    State(app): State<Arc<App>>,
+    At((team, id)): At<(String, InstanceId)>,
+    Caller(op): Caller,
+) -> Result<(StatusCode, Json<InstanceView>), Problem> {
+    Ok((StatusCode::ACCEPTED, Json(app.instance_start(&op, &team, id).await?)))
+}
+
 /// Gives an instance up. It is gone a moment later, and what is left of its hold comes back.
 #[utoipa::path(post, path = "/teams/{team}/instances/{instance}/release", operation_id = "releaseInstance",
     tag = "instances",

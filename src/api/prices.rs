@@ -44,7 +44,7 @@ pub(super) async fn activate_price(
     Ok((StatusCode::CREATED, Json(app.price_activate(&op, &team, body).await?)))
 }
 
-/// The team's price versions, the newest first, and the site's after them.
+/// The team's price versions, the newest first, and after them the site's that are active or to come.
 #[utoipa::path(get, path = "/teams/{team}/prices", operation_id = "listPrices", tag = "prices",
     params(("team" = String, Path, description = "Id or slug of the team"), Page),
     responses((status = 200, body = Items<PriceView>)))]
@@ -55,6 +55,28 @@ pub(super) async fn list_prices(
     Caller(op): Caller,
 ) -> Answer<Items<PriceView>> {
     Ok(Json(app.prices_page(&op, &team, &page).await?))
+}
+
+/// Makes a plugin with a configuration the price of the whole site, where no team has its own.
+#[utoipa::path(post, path = "/prices", operation_id = "activateSitePrice", tag = "prices",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    request_body = NewPrice, responses((status = 201, body = PriceView)))]
+pub(super) async fn activate_site_price(
+    State(app): State<Arc<App>>,
+    Sent { op, body }: Sent<NewPrice>,
+) -> Created<PriceView> {
+    Ok((StatusCode::CREATED, Json(app.site_price_activate(&op, body).await?)))
+}
+
+/// The site's price versions, the newest first.
+#[utoipa::path(get, path = "/prices", operation_id = "listSitePrices", tag = "prices",
+    params(Page), responses((status = 200, body = Items<PriceView>)))]
+pub(super) async fn list_site_prices(
+    State(app): State<Arc<App>>,
+    Asked(page): Asked<Page>,
+    Caller(op): Caller,
+) -> Answer<Items<PriceView>> {
+    Ok(Json(app.site_prices_page(&op, &page).await?))
 }
 
 /// Takes a WebAssembly component that computes prices. It is compiled and tried out before it is kept; a component

@@ -18,11 +18,11 @@ use utoipa_axum::{
 };
 
 use super::{
-    api_keys, auth, books, credits,
+    alerts, api_keys, auth, auto_top_ups, books, budgets, charges, credits,
     extract::Deepest,
-    health, instances, me, members, openapi, operator, prices,
+    health, instances, lots, me, members, openapi, operator, payments, prices,
     problem::{self, Problem},
-    teams, top_ups, users,
+    statements, storage_rates, teams, terms, top_ups, users, vouchers, webhooks,
 };
 use crate::{
     app::App,
@@ -79,25 +79,65 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operator::list_accelerators))
         .routes(routes!(operator::create_product, operator::list_products))
         .routes(routes!(operator::update_product))
+        .routes(routes!(storage_rates::put_storage_rate, storage_rates::list_storage_rates))
         .routes(routes!(operator::create_image, operator::list_images))
         .routes(routes!(operator::update_image))
         .routes(routes!(credits::assign_credits))
         .routes(routes!(credits::reclaim_credits))
         .routes(routes!(credits::grant_credits))
+        .routes(routes!(budgets::create_budget, budgets::list_budgets))
+        .routes(routes!(budgets::get_budget, budgets::update_budget, budgets::end_budget))
+        .routes(routes!(terms::get_team_terms, terms::put_team_terms))
+        .routes(routes!(terms::put_team_credit_limit))
+        .routes(routes!(alerts::create_alert, alerts::list_alerts))
+        .routes(routes!(alerts::delete_alert))
+        .routes(routes!(webhooks::create_webhook, webhooks::list_webhooks))
+        .routes(routes!(webhooks::delete_webhook))
+        .routes(routes!(webhooks::test_webhook))
+        .routes(routes!(webhooks::list_deliveries))
+        .routes(routes!(webhooks::retry_delivery))
+        .routes(routes!(credits::give_goodwill))
+        .routes(routes!(credits::write_off_debt))
+        .routes(routes!(lots::list_lots))
         .routes(routes!(top_ups::create_top_up, top_ups::list_top_ups))
         .routes(routes!(top_ups::confirm_top_up))
         .routes(routes!(top_ups::refuse_top_up))
+        .routes(routes!(top_ups::refund_top_up))
+        .routes(routes!(top_ups::dispute_top_up))
+        .routes(routes!(payments::receive_provider_event))
+        .routes(routes!(
+            auto_top_ups::get_auto_top_up,
+            auto_top_ups::put_auto_top_up,
+            auto_top_ups::remove_auto_top_up
+        ))
+        .routes(routes!(vouchers::create_vouchers, vouchers::list_vouchers))
+        .routes(routes!(vouchers::revoke_voucher))
+        .routes(routes!(vouchers::redeem_voucher))
+        .routes(routes!(vouchers::list_voucher_redemptions))
         .routes(routes!(books::get_balance))
         .routes(routes!(books::list_transactions))
         .routes(routes!(books::list_bills))
+        .routes(routes!(statements::list_statements))
+        .routes(routes!(statements::get_statement))
+        .routes(routes!(statements::list_credit_notes))
+        .routes(routes!(statements::export_costs))
         .routes(routes!(books::verify_ledger))
+        .routes(routes!(books::export_ledger))
+        .routes(routes!(charges::get_charge))
+        .routes(routes!(charges::get_charge_proof))
+        .routes(routes!(charges::get_component))
+        .routes(routes!(charges::re_rate_charges))
+        .routes(routes!(charges::correct_charges))
         .routes(routes!(prices::activate_price, prices::list_prices))
+        .routes(routes!(prices::activate_site_price, prices::list_site_prices))
         .routes(routes!(prices::upload_plugin, prices::list_plugins).layer(plugins))
         .routes(routes!(prices::get_plugin))
         .routes(routes!(instances::list_catalog))
         .routes(routes!(instances::create_estimate))
         .routes(routes!(instances::create_instance, instances::list_instances))
         .routes(routes!(instances::get_instance))
+        .routes(routes!(instances::stop_instance))
+        .routes(routes!(instances::start_instance))
         .routes(routes!(instances::release_instance))
         .routes(routes!(instances::get_instance_access))
         .routes(routes!(instances::get_instance_logs))

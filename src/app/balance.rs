@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{App, books::Funds};
 use crate::{
-    error::Result,
+    error::{Error, Result},
     ids::{MemberId, TeamId},
     ledger::account::{Account, AccountKind},
     model::{
@@ -18,11 +18,14 @@ use crate::{
     op::Op,
     policy::{Facts, Resource},
     store::{ChargeFilter, Conn},
+    time::Timestamp,
 };
 
 /// What there is to spend, as far as the caller may see it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Balance {
+    /// The moment that it is about, if one was asked for.
+    pub at: Option<Timestamp>,
     /// Whose money a launch spends.
     pub spending: Spending,
     /// The team's money; absent where the caller sees their own only.
@@ -56,9 +59,24 @@ pub struct MemberBalance {
 }
 
 impl App {
-    /// What the caller may spend; with `view=admin` the whole team's money, and of members the page that was asked for.
-    pub async fn balance(&self, op: &Op, team: &str, view: View, page: &Page) -> Result<Balance> {
+    /// What the caller may spend, or could at the moment `at`; with `view=admin` the whole team's money, and of members
+    /// the page that was asked for.
+    ///
+    /// # Errors
+    /// A moment that is yet to come.
+    pub async fn balance(
+        &self,
+        op: &Op,
+        team: &str,
+        view: View,
+        at: Option<Timestamp>,
+        page: &Page,
+    ) -> Result<Balance> {
         let limit = page.limit()?;
+        if at.is_some_and(|at| at > op.now()) {
+            let told = format!("expected a moment up to now, which is {}; leave it out for now", op.now());
+            return Err(Error::field("at", told));
+        }
         let mut read = self.db.read().await?;
         let scope = self.enter(op, &mut read, team).await?;
         let team = scope.team.id;
@@ -67,19 +85,22 @@ impl App {
         self.look(op, &scope.asker, Action::GetBalance, resource, Facts::default()).await?;
         let principal = &scope.asker.principal;
         let sees_whole = self.policies.may(principal, Action::GetBalance, &whole, &Facts::default());
-        let accounts = read.accounts_of_team(team).await?;
+        let accounts = match at {
+            Some(at) => read.accounts_of_team_at(team, at).await?,
+            None => read.accounts_of_team(team).await?,
+        };
         let wallets: HashMap<MemberId, &Account> =
             accounts.iter().filter_map(|account| Some((account.member?, account))).collect();
         let pool = accounts.iter().find(|account| account.kind == AccountKind::TeamPool);
         let team_balance = match pool {
             Some(pool) if sees_whole => {
-                let spent = read.charges_total(team, &ChargeFilter::default()).await?;
+                let spent = spent(&mut read, team, None, at).await?;
                 Some(TeamBalance { pool: Funds::of(pool)?, spent })
             }
             _ => None,
         };
         let own = match &scope.member {
-            Some(member) => member_balance(&mut read, team, member.id, &member.account, &wallets).await?,
+            Some(member) => member_balance(&mut read, team, member.id, &member.account, &wallets, at).await?,
             None => None,
         };
         let members = match view {
@@ -89,12 +110,13 @@ impl App {
                 let rows = Items::cut(rows, limit, |row| row.id.to_string());
                 let mut items = Vec::with_capacity(rows.items.len());
                 for row in rows.items {
-                    items.extend(member_balance(&mut read, team, row.id, &row.account, &wallets).await?);
+                    let balance = member_balance(&mut read, team, row.id, &row.account, &wallets, at);
+                    items.extend(balance.await?);
                 }
                 Some(Items { items, next_cursor: rows.next_cursor })
             }
         };
-        Ok(Balance { spending: scope.team.spending, team: team_balance, own, members })
+        Ok(Balance { at, spending: scope.team.spending, team: team_balance, own, members })
     }
 }
 
@@ -104,9 +126,22 @@ async fn member_balance(
     member: MemberId,
     account: &str,
     wallets: &HashMap<MemberId, &Account>,
+    at: Option<Timestamp>,
 ) -> Result<Option<MemberBalance>> {
     let Some(wallet) = wallets.get(&member) else { return Ok(None) };
-    let filter = ChargeFilter { member: Some(member), kind: String::new() };
-    let spent = conn.charges_total(team, &filter).await?;
+    let spent = spent(conn, team, Some(member), at).await?;
     Ok(Some(MemberBalance { member, account: account.to_owned(), wallet: Funds::of(wallet)?, spent }))
+}
+
+/// What the team, or one member of it, was charged up to `at`, or now.
+async fn spent(
+    conn: &mut Conn,
+    team: TeamId,
+    member: Option<MemberId>,
+    at: Option<Timestamp>,
+) -> Result<Credits> {
+    Ok(match at {
+        Some(at) => conn.charges_total_at(team, member, at).await?,
+        None => conn.charges_total(team, &ChargeFilter { member, kind: String::new() }).await?,
+    })
 }

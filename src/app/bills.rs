@@ -8,7 +8,7 @@ use super::App;
 use crate::{
     error::{Error, Findings, Result},
     ids::{InstanceId, MemberId, PriceVersionId, SegmentId},
-    ledger::rating::{Charge, RatedLine},
+    ledger::rating::{Charge, ChargeId, RatedLine},
     model::{
         action::Action,
         page::{Items, Page, View},
@@ -34,6 +34,8 @@ pub struct Bill {
 /// What one interval was charged.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ChargeView {
+    /// Its id: segment, interval and revision.
+    pub id: ChargeId,
     /// When the interval begins.
     pub from: Timestamp,
     /// When it ends.
@@ -53,7 +55,7 @@ pub struct ChargeView {
     pub quantity: u32,
     /// What was charged; negative where a later revision gives back.
     pub amount: Credits,
-    /// The part of it that no hold covered: it is owed.
+    /// The part of it that no hold covered: it is owed. Where the amount is negative, what was taken off what is owed.
     pub uncovered: Credits,
     /// The price version that was applied.
     pub price_version: PriceVersionId,
@@ -69,7 +71,7 @@ pub struct ChargeView {
     pub segment: SegmentId,
     /// The number of the interval in its segment.
     pub k: u64,
-    /// 0, then one more for each time it was rated anew.
+    /// 0 for the first; then the number of the revision of the segment that it came with.
     pub revision: u32,
     /// Why a later revision was made; empty for the first.
     pub reason: String,
@@ -143,8 +145,15 @@ fn cursor_parse(text: &str) -> Result<ChargeCursor> {
 }
 
 impl ChargeView {
+    /// One charge on its own.
+    pub(crate) async fn of_one(conn: &mut Conn, charge: Charge) -> Result<Self> {
+        let accounts = account_names(conn, std::slice::from_ref(&charge)).await?;
+        Ok(Self::of(charge, &accounts))
+    }
+
     fn of(charge: Charge, accounts: &BTreeMap<MemberId, String>) -> Self {
         Self {
+            id: charge.id(),
             from: charge.from_at,
             to: charge.to_at,
             member: charge.member,

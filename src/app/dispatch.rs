@@ -169,6 +169,13 @@ impl App {
             }
             (_, State::Released | State::Failed, _)
             | (Desired::Running, State::Stopped | State::Stopping | State::Releasing, _) => Ok(false),
+            (Desired::Stopped, State::Stopped, Some(Phase::Running)) => {
+                // Somebody started it behind our back: its accelerators may be another's by now.
+                if let Some(seen) = seen {
+                    backend.stop(&seen.id, GRACE).await?;
+                }
+                self.stopped(op, row).await
+            }
             (Desired::Stopped, State::Stopped, _) => self.stopped(op, row).await,
             (Desired::Stopped, _, _) => self.stop(op, &**backend, row, seen, State::Stopped).await,
             (Desired::Released, _, Some(_)) if row.ended_at.is_none() => {
@@ -244,7 +251,7 @@ impl App {
             };
             row.desired = Desired::Stopped;
         }
-        let end = end_of(&row, detail, op.now());
+        let end = end_of(row.started_at, row.proof_at, detail, op.now());
         self.end_write(&mut tx, &mut row, end).await?;
         row.state = State::Stopped;
         tx.instance_save(row).await?;
@@ -275,13 +282,10 @@ impl App {
         let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
         let never_ran =
             detail.as_ref().is_none_or(|detail| detail.started_at.is_none()) && row.started_at.is_none();
-        let end = match &detail {
-            Some(detail) => end_of(&row, detail, op.now()),
-            None => row.proof_at.unwrap_or(op.now()),
-        };
-        if row.started_at.is_none()
-            && row.ended_at.is_none()
+        if row.ended_at.is_none()
             && let Some(started_at) = detail.as_ref().and_then(|detail| detail.started_at)
+            && row.started_at != Some(started_at)
+            && tx.segment_open_of(&row.id.to_string(), INSTANCE_TIME).await?.is_none()
         {
             // It was started by a pass that died before writing so: its time is owed all the same. A container that
             // came into being only after its end was written is nobody's to pay.
@@ -289,6 +293,10 @@ impl App {
             let segment = self.segment(op, &mut tx, &row, started_at).await?;
             tx.segment_open(&segment).await?;
         }
+        let end = match &detail {
+            Some(detail) => end_of(row.started_at, row.proof_at, detail, op.now()),
+            None => row.proof_at.unwrap_or(op.now()),
+        };
         row.exit_code = detail.as_ref().and_then(|detail| detail.exit_code);
         if never_ran {
             row.ended_at = Some(op.now());
@@ -367,11 +375,13 @@ impl App {
         Ok(())
     }
 
-    /// A stopped instance costs nothing: once its run is charged, what is left of its hold comes back.
-    async fn stopped(&self, op: &Op, row: InstanceRow) -> Result<bool> {
+    /// The time of a stopped instance costs nothing: once its run is charged, what is left of its hold comes back.
+    pub(super) async fn stopped(&self, op: &Op, row: InstanceRow) -> Result<bool> {
         let mut read = self.db.read().await?;
         let held = read.hold_open_of_instance(row.id).await?.is_some();
-        let settled = read.segments_of_instance(row.id).await?.iter().all(|segment| segment.settled);
+        let segments = read.segments_of_instance(row.id).await?;
+        let mut runs = segments.iter().filter(|segment| segment.kind == INSTANCE_TIME);
+        let settled = runs.all(|segment| segment.settled);
         drop(read);
         if !held {
             return Ok(false);
@@ -386,6 +396,38 @@ impl App {
         Ok(false)
     }
 
+    /// A start that the host refused: it stays stopped, with its disk and without what was set aside for the run.
+    pub(super) async fn start_refused(
+        &self,
+        op: &Op,
+        backend: &dyn Backend,
+        row: InstanceRow,
+        reason: Reason,
+        detail: &str,
+    ) -> Result<bool> {
+        let seen = match &row.container_id {
+            Some(container) => {
+                backend.stop(container, GRACE).await?;
+                backend.detail(container).await?
+            }
+            None => None,
+        };
+        let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
+        row.state = State::Stopped;
+        if row.desired == Desired::Running {
+            row.desired = Desired::Stopped;
+            row.reason = Some(reason);
+            row.reason_detail = detail.chars().take(500).collect();
+        }
+        // What it may have run for a moment is not billed.
+        row.started_at = seen.and_then(|seen| seen.started_at).or(row.started_at);
+        row.ended_at = Some(op.now());
+        self.accelerators_free(&mut tx, &row).await?;
+        tx.instance_save(row).await?;
+        self.system_commit(op, tx).await?;
+        Ok(true)
+    }
+
     /// Writes the end of a run: closes its segment and frees its accelerators.
     async fn end_write(&self, tx: &mut Tx, row: &mut InstanceRow, end: Timestamp) -> Result<()> {
         if row.ended_at.is_none() {
@@ -394,6 +436,7 @@ impl App {
                 tx.segment_close(segment.id, end).await?;
             }
         }
+        self.fleet.measure_soon(row.host, row.ended_at.unwrap_or(end));
         self.accelerators_free(tx, row).await
     }
 
@@ -444,6 +487,7 @@ impl App {
         tx.host_reach_save(host.id, reach, why, misses, host.last_ok_at).await?;
         if down {
             tx.instances_unreachable(host.id).await?;
+            tx.storage_segments_end(host.id).await?;
         }
         self.system_commit(op, tx).await?;
         if host.reach != reach {
@@ -462,6 +506,7 @@ impl App {
                 return Ok(false);
             }
             tracing::info!(host = %host.name, "a host answers");
+            self.fleet.measure_soon(host.id, op.now());
         }
         let told = host.last_ok_at.is_some_and(|at| op.now() - at < TOLD_OFTEN);
         if back || !told {
@@ -488,13 +533,69 @@ fn by_the_engine(host: &HostRow, now: Timestamp) -> Timestamp {
     now + Span::from_micros(offset.min(0))
 }
 
-/// When a run ended: by the engine, but never after now, and in the member's favour where the engine guesses.
-fn end_of(row: &InstanceRow, detail: &Detail, now: Timestamp) -> Timestamp {
-    let start = row.started_at.or(detail.started_at).unwrap_or(now);
-    let proof = row.proof_at.unwrap_or(start);
-    let end = match (detail.finished_at, detail.exit_code) {
-        (Some(_), Some(ENGINE_WAS_AWAY)) | (None, _) => proof,
-        (Some(finished), _) => finished.min(now),
-    };
-    end.max(start)
+/// When a run ended: by the engine where it can know. Where it guesses, or its clock was set meanwhile so that the end is
+/// before the start or still to come, the last proof that it ran.
+fn end_of(
+    started_at: Option<Timestamp>,
+    proof_at: Option<Timestamp>,
+    detail: &Detail,
+    now: Timestamp,
+) -> Timestamp {
+    let start = started_at.or(detail.started_at).unwrap_or(now);
+    let guessed = detail.exit_code == Some(ENGINE_WAS_AWAY);
+    let known = detail.finished_at.filter(|finished| !guessed && (start..=now).contains(finished));
+    known.unwrap_or(proof_at.unwrap_or(start)).max(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The end, in seconds, of a run from 100 that was last seen at 160, asked at 200.
+    fn end(finished: Option<i64>, exit_code: Option<i64>) -> i64 {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let detail = Detail {
+            id: "c".to_owned(),
+            phase: Phase::Exited,
+            started_at: Some(at(100)),
+            finished_at: finished.map(at),
+            exit_code,
+            out_of_memory: false,
+            ports: Vec::new(),
+        };
+        end_of(Some(at(100)), Some(at(160)), &detail, at(200)).as_micros() / 1_000_000
+    }
+
+    #[test]
+    fn a_run_ends_when_the_engine_saw_it_end() {
+        assert_eq!(
+            [end(Some(180), Some(0)), end(Some(150), Some(137)), end(Some(100), Some(1))],
+            [180, 150, 100]
+        );
+    }
+
+    #[test]
+    fn where_the_engine_guesses_or_its_clock_was_set_the_last_proof_counts() {
+        assert_eq!(end(Some(195), Some(ENGINE_WAS_AWAY)), 160, "the engine was away");
+        assert_eq!(end(Some(900), Some(0)), 160, "the end is still to come");
+        assert_eq!(end(Some(40), Some(0)), 160, "the end is before the start");
+        assert_eq!(end(None, None), 160, "there is no end");
+    }
+
+    #[test]
+    fn a_run_never_ends_before_it_began() {
+        let start = Timestamp::from_micros(5_000_000);
+        let detail = Detail {
+            id: "c".to_owned(),
+            phase: Phase::Exited,
+            started_at: Some(start),
+            finished_at: None,
+            exit_code: Some(ENGINE_WAS_AWAY),
+            out_of_memory: false,
+            ports: Vec::new(),
+        };
+        let before = Some(Timestamp::from_micros(1));
+        assert_eq!(end_of(Some(start), before, &detail, start), start);
+        assert_eq!(end_of(Some(start), None, &detail, start), start);
+    }
 }

@@ -27,6 +27,10 @@ pub struct DriveView {
     pub host: HostId,
     /// Where instances see it.
     pub target: String,
+    /// How many bytes were in it when they were last counted; absent before the first time.
+    pub size_bytes: Option<u64>,
+    /// When they were last counted.
+    pub measured_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -55,6 +59,8 @@ impl From<DriveRow> for DriveView {
             member: row.member,
             host: row.host,
             target: target.to_owned(),
+            size_bytes: row.measured_bytes,
+            measured_at: row.measured_at,
             created_at: row.created_at,
         }
     }

@@ -20,6 +20,9 @@ use crate::{
 /// The shortest time between two probes of one host.
 const PROBE_PAUSE: Span = Span::from_seconds(60);
 
+/// The shortest time between two counts of what a host stores: an engine looks at every file for it.
+const MEASURE_PAUSE: Span = Span::from_seconds(60);
+
 /// A connection, and the version of the host's row that it was made for.
 struct Connection {
     version: i64,
@@ -31,6 +34,7 @@ pub(crate) struct Fleet {
     connector: Arc<dyn Connector>,
     connections: Mutex<HashMap<HostId, Connection>>,
     probes: Mutex<HashMap<HostId, Timestamp>>,
+    measures: Mutex<HashMap<HostId, Timestamp>>,
     pulls: Pulls,
     bells: Mutex<HashMap<HostId, Arc<Notify>>>,
     roster: Arc<Notify>,
@@ -46,6 +50,7 @@ impl Fleet {
             connector,
             connections: Mutex::default(),
             probes: Mutex::default(),
+            measures: Mutex::default(),
             pulls: Pulls::default(),
             bells: Mutex::default(),
             roster: Arc::default(),
@@ -76,6 +81,24 @@ impl Fleet {
             probes.insert(host, now);
         }
         due
+    }
+
+    /// Whether what the host stores is to be counted now; the next time is `every` later, unless it is wanted before.
+    pub(crate) fn measure_begins(&self, host: HostId, now: Timestamp, every: Span) -> bool {
+        let mut measures = self.measures.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = measures.get(&host).is_none_or(|next| now >= *next);
+        if due {
+            measures.insert(host, now + every.max(MEASURE_PAUSE));
+        }
+        due
+    }
+
+    /// Notes that the host stores something new, so that it is counted a minute from now at the latest.
+    pub(crate) fn measure_soon(&self, host: HostId, now: Timestamp) {
+        let mut measures = self.measures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(next) = measures.get_mut(&host) {
+            *next = (*next).min(now + MEASURE_PAUSE);
+        }
     }
 
     /// Fetches an image beside the loop of its host, which has to look after what runs meanwhile; its bell rings when

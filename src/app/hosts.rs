@@ -289,6 +289,10 @@ impl App {
             return Err(Error::conflict("host-in-use", told));
         }
         tx.host_admin_save(id, state).await?;
+        if state == AdminState::Retired {
+            // What is left there is out of everybody's reach.
+            tx.storage_segments_end(id).await?;
+        }
         let fresh = tx.host_fetch(id).await?.ok_or_else(|| Error::not_found("host"))?;
         let view = HostView::from(fresh);
         let outcome = Outcome {

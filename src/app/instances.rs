@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{
     App,
+    dispatch::INSTANCE_TIME,
     gate::{Outcome, Scope},
 };
 use crate::{
@@ -60,7 +61,7 @@ pub struct InstanceView {
     pub unit_qty: u32,
     /// GPUs it holds or held.
     pub gpus: u32,
-    /// Credits per hour as quoted at the launch.
+    /// Credits per hour as quoted at the last start.
     pub price_per_hour: Credits,
     /// Credits charged so far.
     pub cost: Credits,
@@ -68,7 +69,7 @@ pub struct InstanceView {
     pub draining_since: Option<Timestamp>,
     /// When it was launched.
     pub created_at: Timestamp,
-    /// When its host's engine started it.
+    /// When its host's engine last started it.
     pub started_at: Option<Timestamp>,
     /// When its host's engine saw it end.
     pub ended_at: Option<Timestamp>,
@@ -103,15 +104,15 @@ pub struct InstanceLogs {
 /// What an instance costs.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct InstanceBilling {
-    /// When billing began: the engine's own start.
+    /// When billing of the last run began: the engine's own start.
     pub start: Option<Timestamp>,
-    /// When billing ended: the engine's own end.
+    /// When billing of the last run ended: the engine's own end.
     pub end: Option<Timestamp>,
-    /// Microseconds billed so far.
+    /// Microseconds of running time billed so far, over all runs.
     pub billed_micros: i64,
-    /// Credits per hour as quoted.
+    /// Credits per hour as quoted at the last start.
     pub price_per_hour: Credits,
-    /// Credits charged so far.
+    /// Credits charged so far, for running and for the disk while it was stopped.
     pub cost: Credits,
     /// How it is paid.
     pub method: String,
@@ -293,8 +294,9 @@ impl App {
         let (mut read, _, row) = self.instance_look(op, team, id, Action::GetInstanceBilling).await?;
         let cost = read.charges_sum_of_instance(row.id).await?;
         let segments = read.segments_of_instance(row.id).await?;
+        let runs = segments.iter().filter(|segment| segment.kind == INSTANCE_TIME);
         let billed = |segment: &Segment| (segment.billed_until - segment.start_at).as_micros();
-        let billed_micros = segments.iter().map(billed).sum();
+        let billed_micros = runs.map(billed).sum();
         let hold = read.hold_open_of_instance(row.id).await?;
         let remaining = hold.map(|hold| hold.remaining()).transpose()?.unwrap_or(Credits::ZERO);
         Ok(InstanceBilling {
@@ -343,6 +345,39 @@ impl App {
         })
     }
 
+    /// Wishes it stopped: it keeps its disk, which costs storage, and gives back its accelerators.
+    pub async fn instance_stop(&self, op: &Op, team: &str, id: InstanceId) -> Result<InstanceView> {
+        let mut tx = self.begin(op).await?;
+        let scope = self.enter(op, &mut tx, team).await?;
+        tx.team_lock(scope.team.id).await?;
+        let mut row = owned(&mut tx, &scope, id).await?;
+        let resource = row.resource(&mut tx).await?;
+        let (mut tx, permit) =
+            self.permit(op, tx, &scope.asker, Action::StopInstance, resource, Facts::default()).await?;
+        if row.state.is_final() || row.desired == Desired::Released {
+            let told = format!("the instance is {} and was given up, so it cannot be stopped", row.state);
+            return Err(Error::conflict("illegal-state", told));
+        }
+        let own = scope.member.as_ref().is_some_and(|member| member.id == row.member);
+        if row.desired == Desired::Running {
+            row.desired = Desired::Stopped;
+            row.reason = Some(if own { Reason::User } else { Reason::Admin });
+            row = tx.instance_save(row).await?;
+        }
+        let host = row.host;
+        let view = InstanceView::of(&mut tx, row).await?;
+        let outcome = Outcome {
+            team: view.team.to_string(),
+            target: view.id.to_string(),
+            document: serde_json::json!({ "own": own }),
+            status: 202,
+            answer: &view,
+        };
+        self.conclude(op, tx, &permit, outcome).await?;
+        self.fleet.wake(host);
+        Ok(view)
+    }
+
     /// Wishes it gone. The host is told at once; the money is settled when the container is.
     pub async fn instance_release(&self, op: &Op, team: &str, id: InstanceId) -> Result<InstanceView> {
         let mut tx = self.begin(op).await?;
@@ -360,6 +395,7 @@ impl App {
         if row.desired != Desired::Released {
             row.desired = Desired::Released;
             row.reason.get_or_insert(if own { Reason::User } else { Reason::Admin });
+            self.stopped_end(&mut tx, row.id).await?;
             row = tx.instance_save(row).await?;
         }
         let host = row.host;
@@ -420,7 +456,7 @@ impl InstanceRow {
 }
 
 /// The instance, if it is the team's: another team's is not there.
-async fn owned(conn: &mut Conn, scope: &Scope, id: InstanceId) -> Result<InstanceRow> {
+pub(super) async fn owned(conn: &mut Conn, scope: &Scope, id: InstanceId) -> Result<InstanceRow> {
     let row = conn.instance_fetch(id).await?.filter(|row| row.team == scope.team.id);
     row.ok_or_else(|| Error::not_found("instance"))
 }

@@ -260,7 +260,7 @@ impl App {
         let member = scope.member()?.clone();
         let bound_to = bound_host(&mut tx, &scope, new, &plan.product.region).await?;
         let place = take_place(&mut tx, &plan, bound_to).await?;
-        reserve_quota(&mut tx, &scope, &plan).await?;
+        reserve_quota(&mut tx, &scope, 1, plan.gpus).await?;
         let instance: InstanceId = op.id();
         let mounts = self.drives_ensure(op, &mut tx, &scope, new, place.host).await?;
         let spec = plan.spec(new, mounts);
@@ -382,8 +382,11 @@ impl App {
                         host,
                         volume,
                         created_at: op.now(),
+                        measured_bytes: None,
+                        measured_at: None,
                     };
                     tx.drive_insert(&row).await?;
+                    self.fleet.measure_soon(host, op.now());
                     row
                 }
             };
@@ -421,7 +424,7 @@ impl App {
         findings.check((1..=64).contains(&unit_qty), "/unit_qty", format!("1 to 64, got {unit_qty}"));
         findings.done()?;
         let (Some(product), Some(image)) = (product, image) else { return Err(Error::not_found("product")) };
-        let price = self.price_active(conn, scope.team.id).await?;
+        let price = self.price_active(conn, scope.team.id, Some(product.id)).await?;
         let unit = |per_unit: u64| per_unit.saturating_mul(u64::from(unit_qty));
         Ok(Plan {
             gpus: product.gpus_per_unit.saturating_mul(unit_qty),
@@ -465,10 +468,10 @@ pub(super) const TEAM_DRIVE: &str = "/team_data";
 pub(super) const PERSONAL_DRIVE: &str = "/datadrive";
 
 /// How often a launch is tried again when the world moved under it.
-const ATTEMPTS: u32 = 4;
+pub(super) const ATTEMPTS: u32 = 4;
 
 /// No warning was given yet.
-const UNWARNED: u8 = 0;
+pub(super) const UNWARNED: u8 = 0;
 
 impl Plan {
     fn resource(&self, scope: &Scope) -> Result<Resource> {
@@ -606,14 +609,15 @@ async fn take_place(tx: &mut Tx, plan: &Plan, bound_to: Option<HostId>) -> Resul
     }
 }
 
-/// Counts the launch against the member's limits and the team's totals.
-async fn reserve_quota(tx: &mut Tx, scope: &Scope, plan: &Plan) -> Result<()> {
+/// Counts a launch against the member's limits and the team's totals.
+pub(super) async fn reserve_quota(tx: &mut Tx, scope: &Scope, instances: u32, gpus: u32) -> Result<()> {
     let member = scope.member()?;
     let binds = !member.role.runs_the_team();
     let limits = member.limits.or(&scope.team.limits);
-    let (instances, gpus) = if binds { (limits.instances, limits.gpus) } else { (None, None) };
-    let fits = tx.usage_reserve(&member.id.to_string(), 1, plan.gpus, instances, gpus).await?
-        && tx.usage_reserve(&scope.team.id.to_string(), 1, plan.gpus, None, None).await?;
+    let (most_instances, most_gpus) = if binds { (limits.instances, limits.gpus) } else { (None, None) };
+    let (own, whole) = (member.id.to_string(), scope.team.id.to_string());
+    let fits = tx.usage_reserve(&own, instances, gpus, most_instances, most_gpus).await?
+        && tx.usage_reserve(&whole, instances, gpus, None, None).await?;
     if fits {
         return Ok(());
     }

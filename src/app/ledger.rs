@@ -22,12 +22,20 @@ pub struct LedgerReport {
     pub transactions: u64,
     /// Their entries.
     pub entries: u64,
+    /// Lots that were checked.
+    pub lots: u64,
     /// Holds that were checked.
     pub holds: u64,
+    /// Budgets that were checked.
+    pub budgets: u64,
     /// Segments that were checked.
     pub segments: u64,
     /// Charges that were checked.
     pub charges: u64,
+    /// Top-ups that were checked.
+    pub top_ups: u64,
+    /// Links of the chains of digests that were computed again.
+    pub links: u64,
     /// How many violations there are.
     pub found: u64,
     /// The first 100 of them.
@@ -67,9 +75,13 @@ impl From<Report> for LedgerReport {
             accounts: report.counts.accounts,
             transactions: report.counts.transactions,
             entries: report.counts.entries,
+            lots: report.counts.lots,
             holds: report.counts.holds,
+            budgets: report.counts.budgets,
             segments: report.counts.segments,
             charges: report.counts.charges,
+            top_ups: report.counts.top_ups,
+            links: report.counts.links,
             found: report.found,
             violations: report.violations.into_iter().map(LedgerViolation::from).collect(),
         }

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{App, rating::Rated};
 use crate::{
-    error::Result,
+    error::{Error, Result},
     ids::{HostId, InstanceId, SegmentId, TeamId},
     ledger::{
+        hold::Hold,
         interval::{Segment, Watermark},
         journal::{Journal, Payer, User, user_of},
         posting::IdemKey,
@@ -17,7 +18,7 @@ use crate::{
     },
     money::Credits,
     op::Op,
-    store::{Advance, Concern, instances::InstanceRow},
+    store::{Advance, Concern, Tx, instances::InstanceRow},
 };
 
 /// Segments of one page: they are rated and captured together.
@@ -101,6 +102,10 @@ impl App {
         let mut members: Vec<_> = segments.iter().map(|segment| segment.member).collect();
         members.sort_unstable();
         members.dedup();
+        let nothing_due = rated.iter().all(Vec::is_empty);
+        if nothing_due && segments.iter().all(|segment| segment.account.is_some()) {
+            return Ok(0);
+        }
         let instances: Vec<InstanceId> = segments.iter().filter_map(|segment| segment.instance).collect();
         let concern = Concern { members, instances: instances.clone(), ..Concern::default() };
         let mut tx = self.db.begin().await?;
@@ -108,8 +113,9 @@ impl App {
         let rows = tx.instances_of(&instances).await?;
         let rows: HashMap<InstanceId, InstanceRow> = rows.into_iter().map(|row| (row.id, row)).collect();
         let mut billed = Billed::default();
+        let closed = holds_closed(&mut tx, &journal, segments).await?;
         for (segment, rated) in segments.iter().zip(rated) {
-            self.capture(op, &mut journal, segment, rated, &rows, &mut billed)?;
+            self.capture(op, &mut journal, segment, rated, &closed, &mut billed)?;
         }
         let mut woken: Vec<HostId> = Vec::new();
         for segment in segments {
@@ -139,7 +145,7 @@ impl App {
         journal: &mut Journal,
         segment: &Segment,
         rated: &[Rated],
-        rows: &HashMap<InstanceId, InstanceRow>,
+        closed: &HashMap<InstanceId, Hold>,
         billed: &mut Billed,
     ) -> Result<()> {
         let Some(last) = rated.last() else { return Ok(()) };
@@ -147,11 +153,12 @@ impl App {
         let month = |rated: &Rated| zone.month_at(rated.interval.from).start_at;
         let mut tally = Tally::from_cumulative(segment.cumulative);
         for rated in rated.chunk_by(|one, next| month(one) == month(next)) {
-            self.capture_month(op, journal, segment, rated, &mut tally, rows, billed)?;
+            self.capture_month(op, journal, segment, rated, &mut tally, closed, billed)?;
         }
         billed.advances.push(Advance {
             segment: segment.id,
             from: segment.watermark(),
+            cumulative_before: segment.cumulative,
             to: Watermark { billed_until: last.interval.to, next_k: last.interval.k + 1 },
             cumulative: tally.cumulative(),
         });
@@ -166,7 +173,7 @@ impl App {
         segment: &Segment,
         rated: &[Rated],
         tally: &mut Tally,
-        rows: &HashMap<InstanceId, InstanceRow>,
+        closed: &HashMap<InstanceId, Hold>,
         billed: &mut Billed,
     ) -> Result<()> {
         let (Some(first), Some(last)) = (rated.first(), rated.last()) else { return Ok(()) };
@@ -175,7 +182,7 @@ impl App {
             parts.push((rated.interval.from, tally.charge(rated.nano)?));
         }
         let total = parts.iter().try_fold(Credits::ZERO, |sum, (_, amount)| sum.plus(*amount))?;
-        let (payer, user) = self.payer(op, journal, segment, rows, total)?;
+        let (payer, user) = self.payer(op, journal, segment, closed, total)?;
         let mut header = self.header(op, segment.team, IdemKey::capture(segment.id, first.interval.k, 0));
         (header.member, header.instance) = (Some(segment.member), segment.instance);
         header.occurred_at = last.interval.from;
@@ -193,23 +200,22 @@ impl App {
     }
 
     /// Who pays for a segment: the open hold of its instance, first extended by what a long backlog costs beyond it, as
-    /// far as the account can give that; else its account.
+    /// far as the account can give that; else its account, or that of the hold which was given back.
     fn payer(
         &self,
         op: &Op,
         journal: &mut Journal,
         segment: &Segment,
-        rows: &HashMap<InstanceId, InstanceRow>,
+        closed: &HashMap<InstanceId, Hold>,
         total: Credits,
     ) -> Result<(Payer, User)> {
         if let Some(account) = segment.account {
             return Ok((Payer::Account(account), User { member: segment.member, api_key: None }));
         }
         let Some(hold) = segment.instance.and_then(|instance| journal.hold_of(instance)).cloned() else {
-            // Its hold was given back, so nothing was left to pay from.
-            let api_key = segment.instance.and_then(|id| rows.get(&id)).and_then(|row| row.api_key);
-            let account = journal.wallet(segment.member)?;
-            return Ok((Payer::Account(account), User { member: segment.member, api_key }));
+            let paid_from = segment.instance.and_then(|instance| closed.get(&instance));
+            let hold = paid_from.ok_or_else(|| Error::internal("a segment that nobody ever paid for"))?;
+            return Ok((Payer::Account(hold.account), user_of(hold)));
         };
         let short = hold.cover(total)?.uncovered;
         let more = journal.hold_extendable(hold.id, short, op.now())?;
@@ -218,4 +224,22 @@ impl App {
         }
         Ok((Payer::Hold(hold.id), user_of(&hold)))
     }
+}
+
+/// The last holds of instances whose holds were all given back: their accounts pay what is charged late.
+async fn holds_closed(
+    tx: &mut Tx,
+    journal: &Journal,
+    segments: &[Segment],
+) -> Result<HashMap<InstanceId, Hold>> {
+    let mut closed = HashMap::new();
+    for segment in segments.iter().filter(|segment| segment.account.is_none()) {
+        if let Some(instance) = segment.instance
+            && journal.hold_of(instance).is_none()
+            && let Some(hold) = tx.hold_last_of_instance(instance).await?
+        {
+            closed.insert(instance, hold);
+        }
+    }
+    Ok(closed)
 }

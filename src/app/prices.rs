@@ -1,7 +1,8 @@
 //! Prices: which component prices a team's use, what it quotes, what it charges.
 //!
-//! A price version is immutable: a component, its configuration, their digests. The site has one from the start; a
-//! team may activate its own. A quote pins the version for the life of a segment.
+//! A price version is immutable: a component, its configuration, their digests. The site has one from the start; the
+//! operator may activate others, and a team its own, each for one product or for all, at once or from an instant on. The
+//! team's go before the site's, and a product's before that of all. A quote pins the version for the life of a segment.
 
 use std::sync::Arc;
 
@@ -9,11 +10,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{App, gate::Outcome};
+use super::{
+    App,
+    gate::{Granted, Outcome},
+};
 use crate::{
     digest::Digest,
     error::{Error, Findings, Result},
-    ids::{PluginId, PriceVersionId, TeamId},
+    ids::{PluginId, PriceVersionId, ProductId, TeamId},
     ledger::rating::RatedLine,
     model::{
         action::Action,
@@ -24,7 +28,7 @@ use crate::{
     op::Op,
     plugins::Plugin,
     policy::{Facts, Resource},
-    store::{Conn, PriceVersion, catalog::ProductRow},
+    store::{Conn, Plugin as PluginRow, PriceVersion, Tx, catalog::ProductRow},
     time::Timestamp,
 };
 
@@ -47,6 +51,10 @@ pub struct NewPrice {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub config: serde_json::Map<String, serde_json::Value>,
+    /// The only product that it prices, by id or name; absent: every product that has no price of its own.
+    pub product: Option<String>,
+    /// From when on launches are priced by it, now or later; absent: at once.
+    pub effective_at: Option<Timestamp>,
 }
 
 /// A price version.
@@ -54,7 +62,7 @@ pub struct NewPrice {
 pub struct PriceView {
     /// Its id.
     pub id: PriceVersionId,
-    /// Its number in the team, from 1; the highest is active. The site's default has no team.
+    /// Its number among the versions of the team, or of the site, from 1.
     pub number: u32,
     /// Whether the whole site uses it where no team has its own.
     pub of_site: bool,
@@ -65,7 +73,11 @@ pub struct PriceView {
     pub config: serde_json::Value,
     /// Digest of the configuration.
     pub config_digest: String,
-    /// Whether launches are priced by it now.
+    /// The only product that it prices; `null`: every product that has no price of its own.
+    pub product: Option<ProductId>,
+    /// From when on launches are priced by it.
+    pub effective_at: Timestamp,
+    /// Whether launches of its product, or of all others, are priced by it now.
     pub active: bool,
     /// Who activated it.
     pub created_by: String,
@@ -92,9 +104,15 @@ impl From<PriceVersion> for ActivePrice {
 }
 
 impl App {
-    /// The price that launches of a team are quoted by: its own, else the site's.
-    pub(crate) async fn price_active(&self, conn: &mut Conn, team: TeamId) -> Result<ActivePrice> {
-        let row = conn.price_version_active(team).await?;
+    /// The price that use of a product is quoted by in a team, or of what is no product, such as storage: the nearest that
+    /// is effective now.
+    pub(crate) async fn price_active(
+        &self,
+        conn: &mut Conn,
+        team: TeamId,
+        product: Option<ProductId>,
+    ) -> Result<ActivePrice> {
+        let row = conn.price_version_active(team, product, self.clock().now()).await?;
         row.map(ActivePrice::from).ok_or_else(|| Error::internal("the site has no price"))
     }
 
@@ -126,10 +144,23 @@ impl App {
         member: String,
         quantity: u32,
     ) -> Result<(Credits, bool)> {
-        let list = product.price_per_hour.as_micros().checked_mul(i64::from(quantity));
-        let list = Credits::from_micros(list.ok_or(crate::money::Error::Overflow)?);
         let sku = sku_with(product, product.price_per_hour.to_nano()?);
-        let context = context_of(team, price, op.now(), sku, member);
+        self.sku_quote(op, team, price, sku, member, quantity).await
+    }
+
+    /// What `quantity` units cost per hour by `price`; the list price, and `true`, when the plugin fails.
+    pub(crate) async fn sku_quote(
+        &self,
+        op: &Op,
+        team: TeamId,
+        price: &ActivePrice,
+        sku: Sku,
+        member: String,
+        quantity: u32,
+    ) -> Result<(Credits, bool)> {
+        let list = sku.unit_price.as_nanos().checked_mul(i64::from(quantity));
+        let list = round_up(NanoCredits::from_nanos(list.ok_or(crate::money::Error::Overflow)?));
+        let context = context_of(team.to_string(), price, op.now(), sku, member);
         let planned = [PlannedUse { sku: 0, member: 0, quantity, start: op.now() }];
         let asked = async {
             let plugin = self.plugin_of(price).await?;
@@ -165,73 +196,106 @@ impl App {
         Ok(rated)
     }
 
-    /// The price versions of a team, the newest first, and after them the site's.
+    /// The price versions of a team, the newest first; after them those of the site that are active or to come.
     pub async fn prices_page(&self, op: &Op, team: &str, page: &Page) -> Result<Items<PriceView>> {
         let limit = page.limit()?;
         let mut read = self.db.read().await?;
         let scope = self.enter(op, &mut read, team).await?;
+        let team = Some(scope.team.id);
         let resource = Resource::team(scope.team.id);
         self.look(op, &scope.asker, Action::ListPrices, resource, Facts::default()).await?;
-        let active = self.price_active(&mut read, scope.team.id).await?;
-        let mut rows = read.price_versions_page(Some(scope.team.id), page.place()?, limit + 1).await?;
+        let current = read.price_versions_current(team, op.now()).await?;
+        let mut rows = read.price_versions_page(team, page.place()?, limit + 1).await?;
         if rows.len() <= limit as usize {
-            rows.extend(read.price_versions_page(None, None, 1).await?);
+            let room = limit + 1 - rows.len() as u32;
+            rows.extend(read.price_versions_coming(None, op.now(), room).await?);
+            rows.extend(current.iter().filter(|version| version.team.is_none()).cloned());
+            // What is the site's is not paged: there is one for each product at the most, and few that are to come.
+            let items = rows.into_iter().map(|row| PriceView::of(row, &current)).collect();
+            return Ok(Items { items, next_cursor: None });
         }
         let rows = Items::cut(rows, limit, |row| row.number.to_string());
-        Ok(rows.map(|row| PriceView::of(row, active.version)))
+        Ok(rows.map(|row| PriceView::of(row, &current)))
+    }
+
+    /// The price versions of the site, the newest first.
+    pub async fn site_prices_page(&self, op: &Op, page: &Page) -> Result<Items<PriceView>> {
+        let limit = page.limit()?;
+        let mut read = self.db.read().await?;
+        let asker = self.visitor(op, &mut read).await?;
+        self.look(op, &asker, Action::ListSitePrices, Resource::Site, Facts::default()).await?;
+        let current = read.price_versions_current(None, op.now()).await?;
+        let rows = read.price_versions_page(None, page.place()?, limit + 1).await?;
+        let rows = Items::cut(rows, limit, |row| row.number.to_string());
+        Ok(rows.map(|row| PriceView::of(row, &current)))
     }
 
     /// Makes a plugin with a configuration the team's price. It must answer a quote first; running instances keep
     /// the version that they were quoted.
     pub async fn price_activate(&self, op: &Op, team: &str, new: NewPrice) -> Result<PriceView> {
-        let config = serde_json::to_string(&new.config).map_err(Error::internal)?;
-        let mut findings = Findings::new();
-        findings.check(config.len() <= 65_536, "/config", "at most 64 kB of JSON");
-        findings.done()?;
+        let config = config_checked(op, &new)?;
         let mut read = self.db.read().await?;
         let scope = self.enter(op, &mut read, team).await?;
-        let resource = Resource::team(scope.team.id);
-        self.look(op, &scope.asker, Action::ActivatePrice, resource.clone(), Facts::default()).await?;
+        let (team, resource) = (scope.team.id, Resource::team(scope.team.id));
+        let action = Action::ActivatePrice;
+        self.look(op, &scope.asker, action, resource.clone(), Facts::default()).await?;
         let plugin = read.plugin_fetch(new.plugin).await?;
-        let plugin = plugin.filter(|row| row.team.is_none_or(|team| team == scope.team.id));
+        let plugin = plugin.filter(|row| row.team.is_none_or(|owner| owner == team));
         let plugin = plugin.ok_or_else(|| Error::field("/plugin", "there is no such plugin of this team"))?;
+        let mut row = version_of(op, &mut read, Some(team), plugin, config, &new).await?;
         drop(read);
-        let price = ActivePrice {
-            version: op.id(),
-            digest: plugin.digest,
-            config_digest: hex::encode(Sha256::digest(config.as_bytes())),
-            config,
-        };
-        self.price_try(op, scope.team.id, &price).await?;
+        self.price_try(op, team.to_string(), &ActivePrice::from(row.clone())).await?;
         let mut tx = self.begin(op).await?;
-        tx.team_lock(scope.team.id).await?;
-        let (mut tx, permit) =
-            self.permit(op, tx, &scope.asker, Action::ActivatePrice, resource, Facts::default()).await?;
-        let mut row = PriceVersion {
-            id: price.version,
-            team: Some(scope.team.id),
-            number: 0,
-            digest: price.digest,
-            config: price.config,
-            config_digest: price.config_digest,
-            created_by: op.actor.name(),
-            created_at: op.now(),
-        };
+        tx.team_lock(team).await?;
+        let (mut tx, permit) = self.permit(op, tx, &scope.asker, action, resource, Facts::default()).await?;
         row.number = tx.price_version_insert(&row).await?;
-        let view = PriceView::of(row, price.version);
+        self.price_conclude(op, tx, &permit, row).await
+    }
+
+    /// Makes a plugin with a configuration the price of the whole site, where no team has its own.
+    pub async fn site_price_activate(&self, op: &Op, new: NewPrice) -> Result<PriceView> {
+        let config = config_checked(op, &new)?;
+        let mut read = self.db.read().await?;
+        let asker = self.visitor(op, &mut read).await?;
+        let action = Action::ActivateSitePrice;
+        self.look(op, &asker, action, Resource::Site, Facts::default()).await?;
+        let plugin = read.plugin_fetch(new.plugin).await?;
+        let plugin = plugin.ok_or_else(|| Error::field("/plugin", "there is no such plugin"))?;
+        let mut row = version_of(op, &mut read, None, plugin, config, &new).await?;
+        drop(read);
+        self.price_try(op, "site".to_owned(), &ActivePrice::from(row.clone())).await?;
+        let tx = self.begin(op).await?;
+        let (mut tx, permit) = self.permit(op, tx, &asker, action, Resource::Site, Facts::default()).await?;
+        row.number = tx.price_version_insert(&row).await?;
+        self.price_conclude(op, tx, &permit, row).await
+    }
+
+    async fn price_conclude(
+        &self,
+        op: &Op,
+        mut tx: Tx,
+        permit: &Granted,
+        row: PriceVersion,
+    ) -> Result<PriceView> {
+        let team = row.team;
+        let current = tx.price_versions_current(team, op.now()).await?;
+        let view = PriceView::of(row, &current);
         let outcome = Outcome {
-            team: scope.team.id.to_string(),
+            team: team.map(|team| team.to_string()).unwrap_or_default(),
             target: view.id.to_string(),
-            document: serde_json::json!({ "digest": view.digest, "config_digest": view.config_digest }),
+            document: serde_json::json!({
+                "digest": view.digest, "config_digest": view.config_digest, "product": view.product,
+                "effective_at": view.effective_at,
+            }),
             status: 201,
             answer: &view,
         };
-        self.conclude(op, tx, &permit, outcome).await?;
+        self.conclude(op, tx, permit, outcome).await?;
         Ok(view)
     }
 
     /// Asks the price for a trial, so that a configuration that it does not take is refused here and not at a launch.
-    async fn price_try(&self, op: &Op, team: TeamId, price: &ActivePrice) -> Result<()> {
+    async fn price_try(&self, op: &Op, team: String, price: &ActivePrice) -> Result<()> {
         let sku = Sku {
             name: "trial".to_owned(),
             kind: "instance".to_owned(),
@@ -248,14 +312,49 @@ impl App {
     }
 }
 
-fn context_of(team: TeamId, price: &ActivePrice, now: Timestamp, sku: Sku, member: String) -> RateContext {
-    RateContext {
-        team: team.to_string(),
-        config: price.config.clone(),
-        now,
-        skus: vec![sku],
-        members: vec![member],
-    }
+/// The configuration as text.
+fn config_checked(op: &Op, new: &NewPrice) -> Result<String> {
+    let config = serde_json::to_string(&new.config).map_err(Error::internal)?;
+    let mut findings = Findings::new();
+    findings.check(config.len() <= 65_536, "/config", "at most 64 kB of JSON");
+    let coming = new.effective_at.is_none_or(|at| at >= op.now());
+    findings.check(coming, "/effective_at", "a time that is not past; leave it out to begin at once");
+    findings.done()?;
+    Ok(config)
+}
+
+/// The price version that a plugin is to be; its number is not known yet.
+async fn version_of(
+    op: &Op,
+    conn: &mut Conn,
+    team: Option<TeamId>,
+    plugin: PluginRow,
+    config: String,
+    new: &NewPrice,
+) -> Result<PriceVersion> {
+    let product = match &new.product {
+        None => None,
+        Some(named) => {
+            let found = conn.product_find(named).await?;
+            Some(found.ok_or_else(|| Error::field("/product", "there is no such product"))?.id)
+        }
+    };
+    Ok(PriceVersion {
+        id: op.id(),
+        team,
+        number: 0,
+        digest: plugin.digest,
+        config_digest: hex::encode(Sha256::digest(config.as_bytes())),
+        config,
+        created_by: op.actor.name(),
+        created_at: op.now(),
+        product,
+        effective_at: new.effective_at.unwrap_or_else(|| op.now()),
+    })
+}
+
+fn context_of(team: String, price: &ActivePrice, now: Timestamp, sku: Sku, member: String) -> RateContext {
+    RateContext { team, config: price.config.clone(), now, skus: vec![sku], members: vec![member] }
 }
 
 /// A quote bounds charges from above, so it is rounded up to the micro-credit.
@@ -265,7 +364,13 @@ fn round_up(nano: NanoCredits) -> Credits {
 }
 
 impl PriceView {
-    fn of(row: PriceVersion, active: PriceVersionId) -> Self {
+    /// A version beside those that are effective now for its team and for the site.
+    fn of(row: PriceVersion, current: &[PriceVersion]) -> Self {
+        let hides = |other: &PriceVersion| {
+            other.team.is_some() && (other.product.is_none() || other.product == row.product)
+        };
+        let active = current.iter().any(|version| version.id == row.id)
+            && (row.team.is_some() || !current.iter().any(hides));
         Self {
             id: row.id,
             number: row.number,
@@ -273,7 +378,9 @@ impl PriceView {
             digest: row.digest,
             config: serde_json::from_str(&row.config).unwrap_or_default(),
             config_digest: row.config_digest,
-            active: row.id == active,
+            product: row.product,
+            effective_at: row.effective_at,
+            active,
             created_by: row.created_by,
             created_at: row.created_at,
         }

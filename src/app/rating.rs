@@ -10,7 +10,7 @@ use crate::{
     ids::{MemberId, PriceVersionId, TeamId},
     ledger::{
         interval::{Interval, Segment},
-        proof::Told,
+        proof::{PARKED_LINE, Told},
         rating::{self, Charge, RatedLine},
     },
     model::price::{RateContext, Sku, UsageRecord},
@@ -20,10 +20,7 @@ use crate::{
 };
 
 /// Records in one call of a plugin.
-const BATCH: usize = 1_000;
-
-/// The line of a charge that no plugin has rated.
-const PARKED_LINE: &str = "quoted";
+pub(crate) const BATCH: usize = 1_000;
 
 /// What one interval of a segment costs, before the books are opened.
 #[derive(Debug, Clone)]
@@ -70,13 +67,12 @@ impl Rated {
     }
 }
 
-/// Questions of one price, and the answers' places.
+/// Questions of one price.
 #[derive(Default)]
-struct Batch<'a> {
+pub(crate) struct Batch<'a> {
     skus: Vec<&'a Sku>,
     members: Vec<MemberId>,
     records: Vec<UsageRecord>,
-    of: Vec<(usize, Interval)>,
 }
 
 impl App {
@@ -120,28 +116,31 @@ impl App {
         segments: &[Segment],
         chunk: &[(usize, Interval)],
     ) -> Result<Vec<(usize, Rated)>> {
-        if let Ok(lines) = self.ask(op, team, price, &Batch::of(segments, chunk)).await {
-            return judged(op, price, segments, chunk, Ok(lines));
+        // One instant for the whole chunk: what the price is told is what the charges keep.
+        let now = op.now();
+        if let Ok(lines) = self.price_ask(team, price, now, &Batch::of(segments, chunk)).await {
+            return judged(now, price, segments, chunk, Ok(lines));
         }
         let mut rated = Vec::with_capacity(chunk.len());
         for run in chunk.chunk_by(|(one, _), (other, _)| one == other) {
-            let answer = self.ask(op, team, price, &Batch::of(segments, run)).await;
-            rated.extend(judged(op, price, segments, run, answer)?);
+            let answer = self.price_ask(team, price, now, &Batch::of(segments, run)).await;
+            rated.extend(judged(now, price, segments, run, answer)?);
         }
         Ok(rated)
     }
 
-    async fn ask(
+    /// What a price says of a batch, told that it is `now`.
+    pub(crate) async fn price_ask(
         &self,
-        op: &Op,
         team: TeamId,
         price: &ActivePrice,
+        now: Timestamp,
         batch: &Batch<'_>,
     ) -> Result<Vec<Vec<RatedLine>>> {
         let context = RateContext {
             team: team.to_string(),
             config: price.config.clone(),
-            now: op.now(),
+            now,
             skus: batch.skus.iter().map(|&sku| sku.clone()).collect(),
             members: batch.members.iter().map(ToString::to_string).collect(),
         };
@@ -150,13 +149,13 @@ impl App {
 }
 
 impl<'a> Batch<'a> {
-    fn of(segments: &'a [Segment], intervals: &[(usize, Interval)]) -> Self {
+    /// The questions for intervals of `segments`, each with the place of its segment.
+    pub(crate) fn of(segments: &'a [Segment], intervals: &[(usize, Interval)]) -> Self {
         let mut batch = Self::default();
         for (place, interval) in intervals {
             let segment = &segments[*place];
             let sku = index_of(&mut batch.skus, &segment.sku);
             let member = index_of(&mut batch.members, segment.member);
-            batch.of.push((*place, *interval));
             batch.records.push(UsageRecord {
                 sku,
                 member,
@@ -181,7 +180,7 @@ fn index_of<T: PartialEq>(table: &mut Vec<T>, item: T) -> u32 {
 
 /// Takes the answer, or parks what has none that can be taken.
 fn judged(
-    op: &Op,
+    now: Timestamp,
     price: &ActivePrice,
     segments: &[Segment],
     intervals: &[(usize, Interval)],
@@ -194,13 +193,13 @@ fn judged(
             Ok(all) => all.get(nth).cloned().ok_or_else(|| Error::internal("an answer is missing")),
             Err(error) => Err(Error::internal(error.to_string())),
         };
-        rated.push((*place, judge(op, price, segment, *interval, lines, answer.as_ref().err())?));
+        rated.push((*place, judge(now, price, segment, *interval, lines, answer.as_ref().err())?));
     }
     Ok(rated)
 }
 
 fn judge(
-    op: &Op,
+    now: Timestamp,
     price: &ActivePrice,
     segment: &Segment,
     interval: Interval,
@@ -230,8 +229,8 @@ fn judge(
         nano,
         lines,
         price: price.clone(),
-        told_now: op.now(),
-        input_digest: Told::of(segment, &interval, op.now()).digest(),
+        told_now: now,
+        input_digest: Told::of(segment, &interval, now).digest(),
         parked_because,
     })
 }

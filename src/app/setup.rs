@@ -43,11 +43,15 @@ pub(super) async fn default_price_ensure(db: &Db, op: &Op, plugins: &Plugins) ->
     let wasm = plugins::default_price();
     let digest = Digest::of(wasm).to_string();
     let mut read = db.read().await?;
-    let newest = read.price_versions_page(None, None, 1).await?.into_iter().next();
+    let current = read.price_versions_current(None, op.now()).await?;
+    let known = read.plugins_page(None, None, u32::MAX).await?.iter().any(|plugin| plugin.digest == digest);
     drop(read);
-    if newest.is_some_and(|version| version.digest == digest) {
+    if known {
         return Ok(());
     }
+    // A price that the operator has chosen stays; the new component is there to be chosen.
+    let general = current.iter().find(|version| version.product.is_none());
+    let chosen = general.is_some_and(|version| version.created_by != op.actor.name());
     plugins.admit(Bytes::from_static(wasm)).await?;
     let mut tx = db.begin().await?;
     let world = plugins::PRICING_WORLD.to_owned();
@@ -65,6 +69,9 @@ pub(super) async fn default_price_ensure(db: &Db, op: &Op, plugins: &Plugins) ->
         created_at: op.now(),
     })
     .await?;
+    if chosen {
+        return commit(op, tx).await;
+    }
     let config = json!({}).to_string();
     tx.price_version_insert(&PriceVersion {
         id: op.id(),
@@ -75,6 +82,8 @@ pub(super) async fn default_price_ensure(db: &Db, op: &Op, plugins: &Plugins) ->
         config,
         created_by: op.actor.name(),
         created_at: op.now(),
+        product: None,
+        effective_at: op.now(),
     })
     .await?;
     commit(op, tx).await

@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl App {
-    /// Brings a launch to life: network, drives, image, container.
+    /// Brings a launch to life: network, drives, image, container. What ran before is started as it is.
     pub(super) async fn start(
         &self,
         op: &Op,
@@ -28,13 +28,20 @@ impl App {
         backend: &Arc<dyn Backend>,
         row: InstanceRow,
     ) -> Result<bool> {
-        match self.start_container(op, host, backend, &row).await {
+        let started = match &row.container_id {
+            Some(id) => self.container_again(&**backend, &row, id).await,
+            None => self.start_container(op, host, backend, &row).await,
+        };
+        match started {
             Ok(Some(id)) => self.started(op, &**backend, row, &id).await,
             // Its image is on its way.
             Ok(None) => Ok(true),
             Err(StartError::Ours(error)) => Err(error),
             Err(StartError::Host(error)) => {
                 let Some(reason) = error.instance_reason() else { return Err(error.into()) };
+                if row.container_id.is_some() {
+                    return self.start_refused(op, &**backend, row, reason, &error.to_string()).await;
+                }
                 self.fail(op, row, reason, &error.to_string()).await
             }
         }
@@ -64,6 +71,19 @@ impl App {
         Ok(Some(ensured.id))
     }
 
+    /// Starts a container again that ran before, and asks it for its accelerators as at first.
+    async fn container_again(
+        &self,
+        backend: &dyn Backend,
+        row: &InstanceRow,
+        id: &str,
+    ) -> std::result::Result<Option<String>, StartError> {
+        let launch = self.launch_of(row).await?;
+        backend.start(id, self.installation).await?;
+        accelerators_verify(backend, id, &launch.accelerators).await?;
+        Ok(Some(id.to_owned()))
+    }
+
     async fn launch_of(&self, row: &InstanceRow) -> Result<Launch> {
         let mut read = self.db.read().await?;
         let accelerators = read.accelerators_of_instance(row.id).await?;
@@ -84,7 +104,8 @@ impl App {
         let Some(detail) = backend.detail(id).await? else { return Ok(true) };
         let Some(started_at) = detail.started_at else { return Ok(true) };
         let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
-        if row.started_at.is_none() {
+        // One that is started again still has the start before.
+        if row.started_at != Some(started_at) {
             row.started_at = Some(started_at);
             row.proof_at = Some(started_at);
             let segment = self.segment(op, &mut tx, &row, started_at).await?;
@@ -132,10 +153,9 @@ impl App {
         let product = tx.product_fetch(row.product).await?.ok_or_else(gone)?;
         let earlier = tx.segments_of_instance(row.id).await?;
         let earlier = earlier.iter().filter(|segment| segment.kind == INSTANCE_TIME).count();
-        let begin = match (team.terms.billing_starts, row.pulling_at) {
-            (BillingStart::Pull, Some(pulling_at)) if earlier == 0 => pulling_at.min(started_at),
-            _ => started_at,
-        };
+        // What is started again has its image already.
+        let pulling_at = row.pulling_at.filter(|_| earlier == 0);
+        let begin = begin_of(team.terms.billing_starts, pulling_at, started_at);
         Ok(Segment {
             id: op.id::<SegmentId>(),
             team: row.team,
@@ -158,6 +178,14 @@ impl App {
             cumulative: crate::money::NanoCredits::ZERO,
             settled: false,
         })
+    }
+}
+
+/// When a run begins to cost.
+fn begin_of(starts: BillingStart, pulling_at: Option<Timestamp>, started_at: Timestamp) -> Timestamp {
+    match (starts, pulling_at) {
+        (BillingStart::Pull, Some(pulling_at)) => pulling_at.min(started_at),
+        (BillingStart::Pull, None) | (BillingStart::Running, _) => started_at,
     }
 }
 
@@ -199,5 +227,20 @@ impl From<Error> for StartError {
 impl From<crate::docker::Error> for StartError {
     fn from(error: crate::docker::Error) -> Self {
         Self::Host(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_team_that_says_so_pays_for_the_fetch_of_an_image() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let begin = |starts, pulling| begin_of(starts, pulling, at(100));
+        assert_eq!(begin(BillingStart::Running, Some(at(40))), at(100));
+        assert_eq!(begin(BillingStart::Pull, Some(at(40))), at(40));
+        assert_eq!(begin(BillingStart::Pull, None), at(100), "the image was there");
+        assert_eq!(begin(BillingStart::Pull, Some(at(130))), at(100), "the engine's clock is behind");
     }
 }

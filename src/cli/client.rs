@@ -2,7 +2,8 @@
 
 use std::{cell::Cell, time::Duration};
 
-use reqwest::{Method, Url, header};
+use bytes::Bytes;
+use reqwest::{Method, Response, Url, header};
 use serde_json::{Value, json};
 
 use super::problem::{Failure, Problem};
@@ -10,6 +11,8 @@ use crate::{chance::Chance, config::Secret};
 
 /// Longest wait for an answer: longer than the server lets a request take by default.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for an export: a day.
+const FOR_EVER: Duration = Duration::from_secs(86_400);
 /// How many items one page of a list carries.
 const PAGE: usize = 200;
 
@@ -82,6 +85,12 @@ impl Client {
         Ok(self.send(Method::GET, path, query, Body::Nothing, None).await?.value)
     }
 
+    /// Reads a file.
+    pub(crate) async fn get_bytes(&self, path: &[&str]) -> Result<Bytes, Failure> {
+        let answer = self.ask(Method::GET, path, &[], Body::Nothing, None, None).await?;
+        answer.bytes().await.map_err(|error| self.unreachable(&error, None))
+    }
+
     /// Reads a thing and its version.
     pub(crate) async fn get_versioned(&self, path: &[&str]) -> Result<Versioned, Failure> {
         self.send(Method::GET, path, &[], Body::Nothing, None).await
@@ -150,6 +159,30 @@ impl Client {
         Ok(self.send(Method::DELETE, path, &[], Body::Nothing, None).await?.value)
     }
 
+    /// Takes a thing away as it is now.
+    pub(crate) async fn delete_versioned(&self, path: &[&str]) -> Result<Value, Failure> {
+        let present = self.get_versioned(path).await?;
+        Ok(self.send(Method::DELETE, path, &[], Body::Nothing, present.etag.as_deref()).await?.value)
+    }
+
+    /// Gives an answer to `to` as it arrives, however long that takes.
+    pub(crate) async fn copy(
+        &self,
+        path: &[&str],
+        query: Query<'_>,
+        mut to: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let patience = Some(FOR_EVER);
+        let mut answer = self.ask(Method::GET, path, query, Body::Nothing, None, patience).await?;
+        loop {
+            match answer.chunk().await {
+                Ok(Some(bytes)) => to(&bytes)?,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(self.unreachable(&error, None)),
+            }
+        }
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -158,6 +191,29 @@ impl Client {
         body: Body,
         etag: Option<&str>,
     ) -> Result<Versioned, Failure> {
+        let key = (method == Method::POST).then(|| self.key.clone());
+        let answer = self.ask(method, path, query, body, etag, None).await?;
+        let etag = header_of(&answer, &header::ETAG);
+        let text = answer.text().await.map_err(|error| self.unreachable(&error, key))?;
+        // Logs may come as they are; everything else is JSON, or nothing at all.
+        let value = if text.is_empty() {
+            json!({})
+        } else {
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        };
+        Ok(Versioned { value, etag })
+    }
+
+    /// Sends a request; the answer's head, when it is no failure.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: Query<'_>,
+        body: Body,
+        etag: Option<&str>,
+        patience: Option<Duration>,
+    ) -> Result<Response, Failure> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.extend(path);
@@ -185,34 +241,35 @@ impl Client {
             }
             Body::Bytes(bytes) => request.header(header::CONTENT_TYPE, "application/wasm").body(bytes),
         };
-        let unreachable = |error: reqwest::Error| Failure::Unreachable {
-            server: self.base.origin().ascii_serialization(),
-            cause: innermost(&error),
-            key: key.is_some().then(|| self.key.clone()),
-        };
-        let answer = request.send().await.map_err(unreachable)?;
-        let header = |name| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
-        let (status, etag, retry_after) =
-            (answer.status(), header(header::ETAG), header(header::RETRY_AFTER));
-        let text = answer.text().await.map_err(unreachable)?;
-        if !status.is_success() {
-            let mut problem = Problem::read(status.as_u16(), &text);
-            problem.retry_after_seconds = retry_after.and_then(|seconds| seconds.parse().ok());
-            let signed_out = problem.status == 401 && self.token.is_none();
-            return Err(if signed_out && problem.code == "unauthenticated" {
-                Failure::SignedOut
-            } else {
-                Failure::Problem(Box::new(problem))
-            });
+        if let Some(patience) = patience {
+            request = request.timeout(patience);
         }
-        // Logs may come as they are; everything else is JSON, or nothing at all.
-        let value = if text.is_empty() {
-            json!({})
+        let key = key.is_some().then(|| self.key.clone());
+        let answer = request.send().await.map_err(|error| self.unreachable(&error, key.clone()))?;
+        let (status, retry_after) = (answer.status(), header_of(&answer, &header::RETRY_AFTER));
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let text = answer.text().await.map_err(|error| self.unreachable(&error, key))?;
+        let mut problem = Problem::read(status.as_u16(), &text);
+        problem.retry_after_seconds = retry_after.and_then(|seconds| seconds.parse().ok());
+        let signed_out = problem.status == 401 && self.token.is_none();
+        Err(if signed_out && problem.code == "unauthenticated" {
+            Failure::SignedOut
         } else {
-            serde_json::from_str(&text).unwrap_or(Value::String(text))
-        };
-        Ok(Versioned { value, etag })
+            Failure::Problem(Box::new(problem))
+        })
     }
+
+    /// What to say of a server that was lost; `key` makes a repetition of what was sent safe.
+    fn unreachable(&self, error: &reqwest::Error, key: Option<String>) -> Failure {
+        let server = self.base.origin().ascii_serialization();
+        Failure::Unreachable { server, cause: innermost(error), key }
+    }
+}
+
+fn header_of(answer: &Response, name: &header::HeaderName) -> Option<String> {
+    Some(answer.headers().get(name)?.to_str().ok()?.to_owned())
 }
 
 /// The cause that says something: the outer ones only repeat the URL.

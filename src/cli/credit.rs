@@ -1,23 +1,18 @@
-//! Money: credits, top-ups, bills, prices, the books.
+//! Money: credits, bills, the books.
 
 use clap::{Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     call::Call,
-    output::{Answer, Column},
+    charge::ChargeCommand,
+    output::{Answer, Column, write_bytes},
+    price::PriceCommand,
     problem::Failure,
+    top_up::TopUpCommand,
+    voucher::VoucherCommand,
 };
 
-const TOP_UPS: &[Column] = &[
-    ("ID", "id"),
-    ("AMOUNT", "amount"),
-    ("STATE", "state"),
-    ("NOTE", "note"),
-    ("ASKED BY", "requested_by"),
-    ("DECIDED BY", "decided_by"),
-    ("CREATED", "created_at"),
-];
 const TRANSACTIONS: &[Column] = &[
     ("AT", "occurred_at"),
     ("KIND", "kind"),
@@ -26,6 +21,16 @@ const TRANSACTIONS: &[Column] = &[
     ("REASON", "reason"),
     ("ACTOR", "actor"),
     ("ID", "id"),
+];
+const LOTS: &[Column] = &[
+    ("ID", "id"),
+    ("MEMBER", "member"),
+    ("CATEGORY", "category"),
+    ("AMOUNT", "amount"),
+    ("LEFT", "left"),
+    ("HELD", "held"),
+    ("CAME IN", "effective_at"),
+    ("EXPIRES", "expires_at"),
 ];
 const BILLS: &[Column] = &[
     ("MEMBER", "member"),
@@ -36,17 +41,8 @@ const BILLS: &[Column] = &[
     ("QUANTITY", "quantity"),
     ("AMOUNT", "amount"),
 ];
-const PRICES: &[Column] = &[
-    ("ID", "id"),
-    ("NUMBER", "number"),
-    ("ACTIVE", "active"),
-    ("DIGEST", "digest"),
-    ("CONFIG", "config"),
-    ("CREATED BY", "created_by"),
-    ("CREATED", "created_at"),
-];
 /// How many items are shown when no number is given.
-const MOST: &str = "100";
+pub(super) const MOST: &str = "100";
 
 /// Commands about money.
 #[derive(Debug, Subcommand)]
@@ -57,6 +53,9 @@ pub(crate) enum CreditCommand {
     /// Credits bought for the team
     #[command(subcommand)]
     TopUp(TopUpCommand),
+    /// Codes that teams turn into credits
+    #[command(subcommand)]
+    Voucher(VoucherCommand),
     /// Show what was charged
     Bill {
         /// Only this member, by id
@@ -72,7 +71,10 @@ pub(crate) enum CreditCommand {
         #[arg(long, default_value = MOST)]
         limit: usize,
     },
-    /// The price versions of the team
+    /// Single charges: explained, computed again, corrected
+    #[command(subcommand)]
+    Charge(ChargeCommand),
+    /// The price versions of the team and of the site
     #[command(subcommand)]
     Price(PriceCommand),
     /// The books
@@ -110,6 +112,28 @@ pub(crate) enum CreditsCommand {
         /// Why
         #[arg(long, default_value = "")]
         note: String,
+        /// When what is unused of them is lost, such as 2027-01-01T00:00:00Z
+        #[arg(long, value_name = "TIME")]
+        expires_at: Option<String>,
+    },
+    /// Give credits as an apology, for the site's operator
+    Goodwill {
+        /// Credits, such as 12.5
+        amount: String,
+        /// What the apology is for
+        #[arg(long)]
+        note: String,
+        /// Member whose wallet gets them, by id; the team's pool if not given
+        #[arg(long)]
+        member: Option<String>,
+    },
+    /// Give up what the team owes, for the site's operator
+    WriteOff {
+        /// Credits, such as 12.5
+        amount: String,
+        /// Why
+        #[arg(long)]
+        note: String,
     },
     /// Move credits from the team's pool to a member
     Assign {
@@ -132,7 +156,20 @@ pub(crate) enum CreditsCommand {
         note: String,
     },
     /// Show balances
-    Balance,
+    Balance {
+        /// As they were at this moment, such as 2026-11-30T15:00:00Z
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+    },
+    /// List where credits came from and until when they are good
+    Lots {
+        /// Whose lots: those of your wallet, or those of the whole team if you may
+        #[arg(long, value_enum)]
+        view: Option<View>,
+        /// Only those of this member's wallet, by id
+        #[arg(long)]
+        member: Option<String>,
+    },
     /// List transactions, the latest first
     Transactions {
         /// Only this member, by id
@@ -144,51 +181,17 @@ pub(crate) enum CreditsCommand {
     },
 }
 
-/// Commands about top-ups.
-#[derive(Debug, Subcommand)]
-pub(crate) enum TopUpCommand {
-    /// Ask for a top-up of the team
-    Ask {
-        /// Credits, such as 100
-        amount: String,
-        /// What the operator should know, such as an invoice number
-        #[arg(long, default_value = "")]
-        note: String,
-    },
-    /// List top-ups
-    Ls,
-    /// Confirm that a top-up was paid, for the site's operator
-    Confirm {
-        /// Top-up, by id
-        id: String,
-    },
-    /// Refuse a top-up, for the site's operator
-    Refuse {
-        /// Top-up, by id
-        id: String,
-    },
-}
-
-/// Commands about prices.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PriceCommand {
-    /// List price versions
-    Ls,
-    /// Make a plugin with a configuration the team's price from now on
-    Activate {
-        /// Plugin, by id
-        plugin: String,
-        /// Configuration: JSON text, or @PATH of a file with it
-        #[arg(long, default_value = "{}")]
-        config: String,
-    },
-}
-
 /// Commands about the books.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {
     /// Check every invariant of the books; exit code 1 if one is broken
     Verify,
+    /// Write the books of all teams to the standard output, a line of JSON for each row
+    Export {
+        /// Everything as it stands, or the transactions in order
+        #[arg(long, value_name = "FORM", value_parser = ["dump", "log"])]
+        form: String,
+    },
 }
 
 impl CreditCommand {
@@ -196,12 +199,19 @@ impl CreditCommand {
         match self {
             Self::Credits(command) => command.run(call).await,
             Self::TopUp(command) => command.run(call).await,
+            Self::Voucher(command) => command.run(call).await,
             Self::Bill { member, kind, view, limit } => {
                 let query = [("member", member), ("type", kind), ("view", view.map(View::word))];
                 let bills = call.client.list(&["teams", call.team()?, "bills"], &query, limit).await?;
                 Ok(Answer::List(bills, BILLS))
             }
+            Self::Charge(command) => command.run(call).await,
             Self::Price(command) => command.run(call).await,
+            Self::Ledger(LedgerCommand::Export { form }) => {
+                let query = [("form", Some(form))];
+                call.client.copy(&["ledger", "export"], &query, write_bytes).await?;
+                Ok(Answer::Written)
+            }
             Self::Ledger(LedgerCommand::Verify) => {
                 let found = call.client.get(&["ledger", "verify"], &[]).await?;
                 let broken = found["ok"] == json!(false)
@@ -217,9 +227,17 @@ impl CreditsCommand {
     async fn run(self, call: &Call) -> Result<Answer, Failure> {
         let (client, team) = (&call.client, call.team()?);
         match self {
-            Self::Grant { amount, note } => {
-                let body = json!({ "amount": amount, "note": note });
+            Self::Grant { amount, note, expires_at } => {
+                let body = json!({ "amount": amount, "note": note, "expires_at": expires_at });
                 client.post(&["teams", team, "credits", "grant"], body).await.map(Answer::One)
+            }
+            Self::Goodwill { amount, note, member } => {
+                let body = json!({ "amount": amount, "note": note, "member": member });
+                client.post(&["teams", team, "credits", "goodwill"], body).await.map(Answer::One)
+            }
+            Self::WriteOff { amount, note } => {
+                let body = json!({ "amount": amount, "note": note });
+                client.post(&["teams", team, "credits", "write-off"], body).await.map(Answer::One)
             }
             Self::Assign { member, amount, note } => {
                 let body = json!({ "member": member, "amount": amount, "note": note });
@@ -229,7 +247,14 @@ impl CreditsCommand {
                 let body = json!({ "member": member, "amount": amount, "note": note });
                 client.post(&["teams", team, "credits", "reclaim"], body).await.map(Answer::One)
             }
-            Self::Balance => client.get(&["teams", team, "balance"], &[]).await.map(Answer::One),
+            Self::Balance { at } => {
+                client.get(&["teams", team, "balance"], &[("at", at)]).await.map(Answer::One)
+            }
+            Self::Lots { view, member } => {
+                let query = [("view", view.map(View::word)), ("member", member)];
+                let lots = client.list(&["teams", team, "lots"], &query, usize::MAX).await?;
+                Ok(Answer::List(lots, LOTS))
+            }
             Self::Transactions { member, limit } => {
                 let found =
                     client.list(&["teams", team, "transactions"], &[("member", member)], limit).await?;
@@ -237,46 +262,4 @@ impl CreditsCommand {
             }
         }
     }
-}
-
-impl TopUpCommand {
-    async fn run(self, call: &Call) -> Result<Answer, Failure> {
-        let (client, team) = (&call.client, call.team()?);
-        let top_ups = &["teams", team, "top-ups"];
-        match self {
-            Self::Ask { amount, note } => {
-                client.post(top_ups, json!({ "amount": amount, "note": note })).await.map(Answer::One)
-            }
-            Self::Ls => Ok(Answer::List(client.list(top_ups, &[], usize::MAX).await?, TOP_UPS)),
-            Self::Confirm { id } => {
-                client.post(&["teams", team, "top-ups", &id, "confirm"], json!({})).await.map(Answer::One)
-            }
-            Self::Refuse { id } => {
-                client.post(&["teams", team, "top-ups", &id, "refuse"], json!({})).await.map(Answer::One)
-            }
-        }
-    }
-}
-
-impl PriceCommand {
-    async fn run(self, call: &Call) -> Result<Answer, Failure> {
-        let (client, team) = (&call.client, call.team()?);
-        let prices = &["teams", team, "prices"];
-        match self {
-            Self::Ls => Ok(Answer::List(client.list(prices, &[], usize::MAX).await?, PRICES)),
-            Self::Activate { plugin, config } => {
-                let body = json!({ "plugin": plugin, "config": json_argument(&config)? });
-                client.post(prices, body).await.map(Answer::One)
-            }
-        }
-    }
-}
-
-/// JSON given as text or as `@PATH`.
-fn json_argument(text: &str) -> Result<Value, Failure> {
-    let text = match text.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| Failure::here(path, error))?,
-        None => text.to_owned(),
-    };
-    serde_json::from_str(&text).map_err(|error| Failure::Invalid(format!("--config: expected JSON: {error}")))
 }

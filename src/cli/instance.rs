@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     call::Call,
     credit::View,
-    output::{Answer, Column},
+    output::{self, Answer, Column},
     problem::Failure,
     wait::{self, Goal},
 };
@@ -39,8 +39,14 @@ const INSTANCES: &[Column] = &[
     ("GPUS", "gpus"),
     ("CREATED", "created_at"),
 ];
-const DRIVES: &[Column] =
-    &[("ID", "id"), ("MEMBER", "member"), ("HOST", "host"), ("TARGET", "target"), ("CREATED", "created_at")];
+const DRIVES: &[Column] = &[
+    ("ID", "id"),
+    ("MEMBER", "member"),
+    ("HOST", "host"),
+    ("TARGET", "target"),
+    ("SIZE BYTES", "size_bytes"),
+    ("CREATED", "created_at"),
+];
 
 /// Commands about instances.
 #[derive(Debug, Subcommand)]
@@ -71,7 +77,7 @@ pub(crate) enum InstanceCommand {
 /// What can be done with instances.
 #[derive(Debug, Subcommand)]
 pub(crate) enum InstanceVerb {
-    /// Start an instance
+    /// Launch an instance
     Create(Create),
     /// List instances
     Ls {
@@ -84,6 +90,15 @@ pub(crate) enum InstanceVerb {
         /// Instance, by id
         instance: String,
     },
+    /// Stop an instance; it keeps its disk, which costs storage
+    Stop {
+        /// Instance, by id
+        instance: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Start what was stopped: same host, same disk, same GPUs
+    Start(Start),
     /// Stop an instance for good and give back what it holds
     Release {
         /// Instance, by id
@@ -126,6 +141,19 @@ pub(crate) enum InstanceVerb {
     },
     /// List drives
     Drives,
+}
+
+/// Which instances to start again.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// Instance, by id
+    #[arg(required_unless_present = "all_out_of_credits")]
+    instance: Option<String>,
+    /// Start all of your own that were stopped because their credits ran out
+    #[arg(long, conflicts_with_all = ["instance", "wait"])]
+    all_out_of_credits: bool,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// A new instance.
@@ -203,6 +231,12 @@ impl InstanceVerb {
             Self::Show { instance } => {
                 return client.get(&["teams", team, "instances", &instance], &[]).await.map(Answer::One);
             }
+            Self::Stop { instance, wait } => {
+                let path = ["teams", team, "instances", &instance, "stop"];
+                let answer = client.post(&path, json!({})).await?;
+                return wait.follow(call, team, &instance, Goal::Stopped, answer).await;
+            }
+            Self::Start(start) => return start.run(call, team).await,
             Self::Release { instance, wait } => {
                 let path = ["teams", team, "instances", &instance, "release"];
                 let answer = client.post(&path, json!({})).await?;
@@ -223,6 +257,33 @@ impl InstanceVerb {
             Self::Hardware { instance } => (instance, "hardware"),
         };
         client.get(&["teams", team, "instances", &instance, part], &[]).await.map(Answer::One)
+    }
+}
+
+impl Start {
+    async fn run(self, call: &Call, team: &str) -> Result<Answer, Failure> {
+        let client = &call.client;
+        if let Some(instance) = &self.instance {
+            let path = ["teams", team, "instances", instance, "start"];
+            let answer = client.post(&path, json!({})).await?;
+            return self.wait.follow(call, team, instance, Goal::Running, answer).await;
+        }
+        let found = client.list(&["teams", team, "instances"], &[], usize::MAX).await?;
+        let found = found["items"].as_array().into_iter().flatten();
+        let broke = found.filter(|item| item["state"] == "stopped" && item["reason"] == "credit");
+        let (mut started, mut refused) = (Vec::new(), 0);
+        for id in broke.filter_map(|item| item["id"].as_str()) {
+            match client.post(&["teams", team, "instances", id, "start"], json!({})).await {
+                Ok(instance) => started.push(instance),
+                // One that is refused says nothing about the others.
+                Err(failure) => {
+                    output::tell(&format!("{id}: {}", failure.render()));
+                    refused += 1;
+                }
+            }
+        }
+        let list = Answer::List(json!({ "items": started, "next_cursor": null }), INSTANCES);
+        Ok(if refused == 0 { list } else { Answer::Alarm(Box::new(list)) })
     }
 }
 

@@ -4,19 +4,30 @@
 //! code, is in `problem`. Only `serve` builds the server.
 
 mod account;
+mod budget;
 mod call;
+mod charge;
 mod client;
 mod credit;
 mod doctor;
+mod explain;
 mod instance;
+mod message;
 mod output;
 mod people;
+mod price;
 mod problem;
 mod profile;
+mod recompute;
 mod secret;
 mod serve;
 mod settings;
 mod site;
+mod statement;
+mod storage_rate;
+mod terms;
+mod top_up;
+mod voucher;
 mod wait;
 
 use std::process::ExitCode;
@@ -84,6 +95,13 @@ enum Command {
     People(people::PeopleCommand),
     #[command(flatten)]
     Credit(credit::CreditCommand),
+    /// Budgets of the team, its members and API keys
+    #[command(subcommand)]
+    Budget(budget::BudgetCommand),
+    #[command(flatten)]
+    Message(message::MessageCommand),
+    #[command(flatten)]
+    Month(statement::MonthCommand),
     #[command(flatten)]
     Site(site::SiteCommand),
     #[command(flatten)]
@@ -119,6 +137,9 @@ fn dispatch(cli: Cli) -> Result<Answer, Failure> {
         Command::Account(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::People(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Credit(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Month(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Budget(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Message(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Site(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Instance(command) => ask(cli.globals, async |call| command.run(call).await),
     }

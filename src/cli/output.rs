@@ -28,8 +28,12 @@ pub(crate) enum Answer {
     One(Value),
     /// A list and its columns.
     List(Value, &'static [Column]),
+    /// One thing that has a page of its own for people.
+    Page(Value, String),
     /// Text as it is: logs, settings.
     Text(String),
+    /// Nothing more: the answer was written as it came.
+    Written,
     /// An answer that says that something is wrong, for the exit code.
     Alarm(Box<Answer>),
 }
@@ -39,11 +43,12 @@ impl Answer {
     pub(crate) fn print(&self, form: Form) -> Result<(), Failure> {
         let text = match (self, form) {
             (Self::Alarm(answer), form) => return answer.print(form),
+            (Self::Written, _) => return Ok(()),
             (Self::Done(sentence), Form::Table) => format!("{sentence}\n"),
             (Self::Done(_), Form::Json) => "{}\n".to_owned(),
-            (Self::Text(text), Form::Table) => text.clone(),
+            (Self::Text(text) | Self::Page(_, text), Form::Table) => text.clone(),
             (Self::Text(text), Form::Json) => pretty(&serde_json::json!({ "text": text })),
-            (Self::One(value) | Self::List(value, _), Form::Json) => pretty(value),
+            (Self::One(value) | Self::List(value, _) | Self::Page(value, _), Form::Json) => pretty(value),
             (Self::One(value), Form::Table) => fields(value),
             (Self::List(value, columns), Form::Table) => list(value, columns),
         };
@@ -53,8 +58,13 @@ impl Answer {
 
 /// Writes to standard output.
 pub(crate) fn write(text: &str) -> Result<(), Failure> {
+    write_bytes(text.as_bytes())
+}
+
+/// Writes bytes to standard output.
+pub(crate) fn write_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::here("standard output", error))
         }

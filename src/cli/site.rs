@@ -9,6 +9,7 @@ use super::{
     call::Call,
     output::{Answer, Column},
     problem::Failure,
+    storage_rate::StorageRateCommand,
 };
 
 const HOSTS: &[Column] = &[
@@ -72,6 +73,9 @@ pub(crate) enum SiteCommand {
     /// What can be rented
     #[command(subcommand)]
     Product(ProductCommand),
+    /// What storage costs
+    #[command(subcommand)]
+    StorageRate(StorageRateCommand),
     /// Images that instances start from
     #[command(subcommand)]
     Image(ImageCommand),
@@ -256,6 +260,7 @@ impl SiteCommand {
                 Ok(Answer::List(found, ACCELERATORS))
             }
             Self::Product(command) => command.run(call).await,
+            Self::StorageRate(command) => command.run(call).await,
             Self::Image(command) => command.run(call).await,
             Self::Plugin(command) => command.run(call).await,
         }

@@ -19,6 +19,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) enum Goal {
     /// The instance runs.
     Running,
+    /// The instance is stopped.
+    Stopped,
     /// The instance is gone and settled.
     Released,
 }
@@ -34,7 +36,9 @@ enum Standing {
 impl Goal {
     fn standing(self, state: &str) -> Standing {
         match (self, state) {
-            (Self::Running, "running") | (Self::Released, "released" | "failed") => Standing::Reached,
+            (Self::Running, "running")
+            | (Self::Stopped, "stopped" | "released" | "failed")
+            | (Self::Released, "released" | "failed") => Standing::Reached,
             (Self::Running, "failed" | "stopped" | "releasing" | "released") => Standing::Lost,
             _ => Standing::OnItsWay,
         }
@@ -127,9 +131,9 @@ mod tests {
     use crate::model::instance::State;
 
     #[test]
-    fn every_final_state_ends_the_wait_for_either_goal() {
+    fn every_final_state_ends_the_wait_for_every_goal() {
         for state in State::ALL.iter().filter(|state| state.is_final()) {
-            for goal in [Goal::Running, Goal::Released] {
+            for goal in [Goal::Running, Goal::Stopped, Goal::Released] {
                 assert_ne!(goal.standing(state.word()), Standing::OnItsWay, "{state}");
             }
         }

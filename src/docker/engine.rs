@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    AcceleratorCheck, Backend, Ensured, Error, How, Result, Trouble, probe, reading, recipe, transport,
+    AcceleratorCheck, Backend, Ensured, Error, How, Result, Trouble, Usage, probe, reading, recipe, transport,
 };
 use crate::{
     ids::{HostId, InstallationId, TeamId},
@@ -37,6 +37,10 @@ pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a fetch may go without a sign of progress, and how long it may take in all.
 const PULL_STALL: Duration = Duration::from_secs(90);
 const PULL_DEADLINE: Duration = Duration::from_secs(1800);
+/// How long an engine may count what is stored: it looks at every file.
+const USAGE_DEADLINE: Duration = Duration::from_secs(900);
+/// The newest version of the interface that answers what is stored in the form that old engines use too.
+const USAGE_MINOR: usize = 51;
 /// How long a name may be reserved before its container can be looked at: engines do the two apart.
 const ADOPT_DEADLINE: Duration = Duration::from_secs(2);
 /// How often a container is made anew after another process took the port that the engine had chosen.
@@ -46,7 +50,7 @@ const LOG_BYTES: usize = 256 * 1024;
 
 /// One engine.
 pub(super) struct Engine {
-    docker: Docker,
+    line: transport::Line,
     negotiated: OnceCell<()>,
     /// Whether calls go over the network.
     pub(super) remote: bool,
@@ -55,22 +59,24 @@ pub(super) struct Engine {
 impl Engine {
     /// The engine behind a unix socket. Connects at the first call.
     pub(super) fn unix(socket: &Path) -> Result<Self> {
-        Ok(Self { docker: transport::unix(socket)?, negotiated: OnceCell::new(), remote: false })
+        Ok(Self { line: transport::unix(socket)?, negotiated: OnceCell::new(), remote: false })
     }
 
     /// The engine at a network address. Connects at the first call.
     pub(super) fn tcp(authority: &str, documents: &TlsDocuments) -> Result<Self> {
-        let docker = transport::tcp(authority, documents)?;
-        Ok(Self { docker, negotiated: OnceCell::new(), remote: true })
+        let line = transport::tcp(authority, documents)?;
+        Ok(Self { line, negotiated: OnceCell::new(), remote: true })
     }
 
     /// The client, once both sides speak the same version of the interface.
     pub(super) async fn docker(&self) -> Result<&Docker> {
         // Clones share the version, so what a clone agrees on holds for all.
         self.negotiated
-            .get_or_try_init(|| async { answered(self.docker.clone().negotiate_version()).await.map(drop) })
+            .get_or_try_init(|| async {
+                answered(self.line.docker.clone().negotiate_version()).await.map(drop)
+            })
             .await?;
-        Ok(&self.docker)
+        Ok(&self.line.docker)
     }
 
     /// Whatever the engine knows of a container; `None` if it knows none.
@@ -227,6 +233,21 @@ impl Backend for Engine {
                 ended => return ended,
             }
         }
+    }
+
+    async fn start(&self, id: &str, installation: InstallationId) -> Result<()> {
+        let missing = || Error::new(Trouble::Missing, format!("there is no container {id}"));
+        let found = self.inspect(id).await?.ok_or_else(missing)?;
+        check_owner(&reading::labels(&found), installation, &format!("the container {id}"))?;
+        // An engine answers "not modified" where it runs already, which is no error.
+        answered(self.docker().await?.start_container(id, None)).await
+    }
+
+    async fn usage(&self, installation: InstallationId) -> Result<Usage> {
+        let minor = self.docker().await?.client_version().minor_version.min(USAGE_MINOR);
+        let path = format!("/v1.{minor}/system/df?type=container&type=volume");
+        let answer = timeout(USAGE_DEADLINE, self.line.get(&path)).await.map_err(|_| late())??;
+        reading::usage(&answer, installation)
     }
 
     async fn list(&self, installation: InstallationId) -> Result<Vec<Seen>> {

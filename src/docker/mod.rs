@@ -21,7 +21,7 @@ pub use error::{Error, Trouble};
 pub use simulated::Simulated;
 
 use crate::{
-    ids::{HostId, InstallationId, TeamId},
+    ids::{HostId, InstallationId, InstanceId, TeamId},
     model::{
         host::{Attach, Endpoint, Probe, Stats, TlsDocuments},
         instance::{Detail, Launch, Seen},
@@ -49,6 +49,15 @@ pub enum How {
     Created,
     /// An earlier or parallel call made it; its labels are those of the launch.
     Adopted,
+}
+
+/// What is stored on a host, as its engine counts it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Our volumes by name, and the bytes in each. One that the engine cannot measure is left out.
+    pub volumes: Vec<(String, u64)>,
+    /// The writable layers of our containers, by instance and generation, and the bytes in each.
+    pub writable_layers: Vec<(InstanceId, u32, u64)>,
 }
 
 /// What an instance itself says of its accelerators.
@@ -85,6 +94,16 @@ pub trait Backend: Send + Sync {
     /// network and its volumes have to be there. A container that cannot be started is removed again; one
     /// that already ended is left as it is, for [`Backend::detail`] to tell.
     async fn ensure(&self, launch: &Launch, installation: InstallationId, attach: Attach) -> Result<Ensured>;
+
+    /// Starts a container of `installation` again that has ended, with the disk that it ended with; one that runs is
+    /// left as it is.
+    ///
+    /// # Errors
+    /// [`Trouble::Missing`] when there is no such container: its disk is gone.
+    async fn start(&self, id: &str, installation: InstallationId) -> Result<()>;
+
+    /// How much our volumes and containers store. Engines walk over every file for it, so this may take minutes.
+    async fn usage(&self, installation: InstallationId) -> Result<Usage>;
 
     /// Every container of `installation`, running or not.
     async fn list(&self, installation: InstallationId) -> Result<Vec<Seen>>;

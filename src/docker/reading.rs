@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use bollard::models::{
     ContainerInspectResponse, ContainerState, ContainerStatsResponse, ContainerSummary, PortMap,
 };
+use serde::Deserialize;
 
-use super::{Error, Result, Trouble, recipe};
+use super::{Error, Result, Trouble, Usage, recipe};
 use crate::{
+    ids::InstallationId,
     model::{
         host::Stats,
         instance::{Detail, Phase, PublishedPort, Seen},
@@ -107,6 +109,61 @@ pub(super) fn stats(answer: ContainerStatsResponse) -> Result<Stats> {
     })
 }
 
+/// What an engine says is stored, as far as it is read here: lists may be absent or null.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Stored {
+    #[serde(default)]
+    containers: Option<Vec<StoredContainer>>,
+    #[serde(default)]
+    volumes: Option<Vec<StoredVolume>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StoredContainer {
+    #[serde(default)]
+    labels: Option<HashMap<String, String>>,
+    #[serde(default)]
+    size_rw: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StoredVolume {
+    name: String,
+    #[serde(default)]
+    labels: Option<HashMap<String, String>>,
+    #[serde(default)]
+    usage_data: Option<VolumeUsage>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct VolumeUsage {
+    size: i64,
+}
+
+/// What of the engine's answer belongs to `installation`.
+pub(super) fn usage(answer: &[u8], installation: InstallationId) -> Result<Usage> {
+    let stored: Stored = serde_json::from_slice(answer)
+        .map_err(|error| Error::new(Trouble::Unreadable, format!("what is stored: {error}")))?;
+    let owner = installation.to_string();
+    let ours = |labels: &HashMap<String, String>| labels.get(recipe::INSTALLATION) == Some(&owner);
+    let volumes = stored.volumes.into_iter().flatten().filter_map(|volume| {
+        volume.labels.as_ref().filter(|labels| ours(labels))?;
+        // An engine writes -1 where it cannot tell.
+        Some((volume.name, u64::try_from(volume.usage_data?.size).ok()?))
+    });
+    let writable_layers = stored.containers.into_iter().flatten().filter_map(|container| {
+        let labels = container.labels.as_ref().filter(|labels| ours(labels))?;
+        let instance = labels.get(recipe::INSTANCE)?.parse().ok()?;
+        let generation = labels.get(recipe::GENERATION)?.parse().ok()?;
+        Some((instance, generation, u64::try_from(container.size_rw).ok()?))
+    });
+    Ok(Usage { volumes: volumes.collect(), writable_layers: writable_layers.collect() })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -134,6 +191,30 @@ mod tests {
             json!({"22/tcp": both, "8888/tcp": null, "53/udp": [{"HostIp": "0.0.0.0", "HostPort": "5353"}]});
         let list = published(serde_json::from_value(ports).unwrap());
         assert_eq!(list, [PublishedPort { container: 22, host: 32768 }]);
+    }
+
+    #[test]
+    fn only_what_is_ours_and_was_measured_counts_as_stored() {
+        use crate::{
+            chance::Seeded,
+            ids::{Id, InstanceId},
+        };
+        let (now, chance) = (Timestamp::from_micros(0), Seeded::new(4));
+        let (ours, theirs) = (InstallationId::fresh(now, &chance), InstallationId::fresh(now, &chance));
+        let instance = InstanceId::fresh(now, &chance);
+        let volume = |name: &str, of: InstallationId, size: i64| {
+            json!({"Name": name, "Labels": {"muster.installation": of.to_string()},
+                "UsageData": {"Size": size, "RefCount": 1}})
+        };
+        let answer = json!({"LayersSize": 5, "Images": null,
+            "Containers": [{"Id": "c", "SizeRw": 77, "Labels": {"muster.installation": ours.to_string(),
+                "muster.instance": instance.to_string(), "muster.generation": "2"}}, {"Id": "d", "Labels": null}],
+            "Volumes": [volume("a", ours, 9), volume("b", theirs, 9), volume("c", ours, -1),
+                {"Name": "d", "Labels": null, "UsageData": null}]});
+        let read = usage(answer.to_string().as_bytes(), ours).unwrap();
+        assert_eq!(read.volumes, [("a".to_owned(), 9)]);
+        assert_eq!(read.writable_layers, [(instance, 2, 77)]);
+        assert_eq!(usage(b"{\"Volumes\": null}", ours).unwrap(), Usage::default());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::{AcceleratorCheck, Backend, Ensured, Error, How, Result, Trouble};
+use super::{AcceleratorCheck, Backend, Ensured, Error, How, Result, Trouble, Usage};
 use crate::{
     ids::{HostId, InstallationId, InstanceId, TeamId},
     model::{
@@ -33,6 +33,9 @@ const MEMORY_BYTES: u64 = 512 << 30;
 const ACCELERATOR_MIB: u32 = 81_920;
 /// The first pretended host port.
 const FIRST_PORT: u16 = 40_000;
+/// What a container pretends to write in each of its runs: to its own disk, and to every drive that it may write to.
+const LAYER_BYTES: u64 = 64 << 20;
+const DRIVE_BYTES: u64 = 256 << 20;
 
 /// A pretended host.
 pub struct Simulated {
@@ -48,6 +51,9 @@ struct Kept {
     claimed_by: Option<(HostId, InstallationId)>,
     containers: BTreeMap<String, Container>,
     volumes: BTreeMap<String, InstallationId>,
+    /// What is in the volumes that were ever written to, in bytes.
+    #[serde(default)]
+    written: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,6 +67,16 @@ struct Container {
     ports: Vec<PublishedPort>,
     started_at: Timestamp,
     finished_at: Option<Timestamp>,
+    /// The volumes that it may write to.
+    #[serde(default)]
+    drives: Vec<String>,
+    /// How often it was started.
+    #[serde(default = "once")]
+    runs: u64,
+}
+
+const fn once() -> u64 {
+    1
 }
 
 impl Simulated {
@@ -98,6 +114,13 @@ impl Kept {
             self.containers.values().flat_map(|one| &one.ports).map(|port| port.host).collect();
         let free = (FIRST_PORT..=u16::MAX).filter(|port| !taken.contains(port));
         wanted.iter().zip(free).map(|(&container, host)| PublishedPort { container, host }).collect()
+    }
+
+    /// Pretends that a run filled these volumes a little more.
+    fn write_to(&mut self, volumes: &[String]) {
+        for volume in volumes {
+            *self.written.entry(volume.clone()).or_default() += DRIVE_BYTES;
+        }
     }
 }
 
@@ -190,11 +213,52 @@ impl Backend for Simulated {
                 ports: kept.free_ports(&launch.spec.ports),
                 started_at: self.clock.now(),
                 finished_at: None,
+                drives: launch
+                    .spec
+                    .mounts
+                    .iter()
+                    .filter(|mount| !mount.read_only)
+                    .map(|mount| mount.volume.clone())
+                    .collect(),
+                runs: once(),
             };
+            kept.write_to(&container.drives);
             kept.containers.insert(id.clone(), container);
             Ok(Ensured { id: id.clone(), how: How::Created })
         })
         .await
+    }
+
+    async fn start(&self, id: &str, installation: InstallationId) -> Result<()> {
+        let now = self.clock.now();
+        self.change(|kept| {
+            let found = kept.containers.get_mut(id).ok_or_else(|| no_container(id))?;
+            if found.installation != installation {
+                return Err(foreign(id));
+            }
+            if found.finished_at.take().is_some() {
+                found.started_at = now;
+                found.runs += 1;
+                let drives = found.drives.clone();
+                kept.write_to(&drives);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn usage(&self, installation: InstallationId) -> Result<Usage> {
+        let kept = self.kept.lock().await;
+        let volumes = kept.volumes.iter().filter(|(_, owner)| **owner == installation);
+        let layers = kept.containers.values().filter(|one| one.installation == installation);
+        Ok(Usage {
+            volumes: volumes
+                .map(|(name, _)| (name.clone(), kept.written.get(name).copied().unwrap_or_default()))
+                .collect(),
+            writable_layers: layers
+                .map(|one| (one.instance, one.generation, one.runs.saturating_mul(LAYER_BYTES)))
+                .collect(),
+        })
     }
 
     async fn list(&self, installation: InstallationId) -> Result<Vec<Seen>> {
@@ -356,6 +420,17 @@ mod tests {
         assert_eq!(detail.started_at.map(Timestamp::as_micros), Some(1_000_000));
         assert_eq!(detail.finished_at.map(Timestamp::as_micros), Some(61_000_000));
         assert_eq!(second.remove(&made.id, theirs).await.unwrap_err().trouble, Trouble::Foreign);
+        let stored = |usage: Usage| usage.writable_layers.iter().map(|(_, _, bytes)| *bytes).sum::<u64>();
+        assert_eq!(stored(second.usage(ours).await.unwrap()), 2 * LAYER_BYTES);
+        assert_eq!(second.start(&made.id, theirs).await.unwrap_err().trouble, Trouble::Foreign);
+        for _ in 0..2 {
+            second.start(&made.id, ours).await.unwrap();
+        }
+        let detail = second.detail(&made.id).await.unwrap().unwrap();
+        assert_eq!(detail.started_at.map(Timestamp::as_micros), Some(61_000_000));
+        assert_eq!((detail.phase, detail.finished_at), (Phase::Running, None));
+        assert_eq!(stored(second.usage(ours).await.unwrap()), 3 * LAYER_BYTES);
+        assert_eq!(second.start("none", ours).await.unwrap_err().trouble, Trouble::Missing);
         for _ in 0..2 {
             second.remove(&made.id, ours).await.unwrap();
         }

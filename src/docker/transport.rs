@@ -3,9 +3,11 @@
 //! Over `tcp` only the host's own authority is trusted, never the operating system's; a public authority must
 //! not be able to vouch for a host.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{future::poll_fn, path::Path, pin::Pin, sync::Arc, time::Duration};
 
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use futures_util::future::BoxFuture;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::{
     client::legacy::{Client, connect::Connect, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
@@ -24,26 +26,67 @@ const IDLE_CONNECTIONS: usize = 8;
 /// The client's own limit in seconds, out of the way: every call here has its own deadline.
 const CLIENT_SECONDS: u64 = 7200;
 
+/// What carries one request to the engine.
+type Carrier = Arc<dyn Fn(BollardRequest) -> BoxFuture<'static, Sent> + Send + Sync>;
+type Sent = std::result::Result<hyper::Response<Incoming>, bollard::errors::Error>;
+
+/// A connection: the client's, and the bare one under it.
+pub(super) struct Line {
+    /// The client.
+    pub(super) docker: Docker,
+    send: Carrier,
+    /// What stands before the path of a bare request.
+    base: String,
+}
+
+impl Line {
+    fn new(base: String, send: Carrier) -> Result<Self> {
+        let carrier = send.clone();
+        let docker = Docker::connect_with_custom_transport(
+            move |request| carrier(request),
+            Some(base.as_str()),
+            CLIENT_SECONDS,
+            API_DEFAULT_VERSION,
+        )?;
+        Ok(Self { docker, send, base })
+    }
+
+    /// The bytes of a bare GET, for the answers that the client reads only from the newest engines.
+    pub(super) async fn get(&self, path: &str) -> Result<Vec<u8>> {
+        let request = hyper::Request::get(format!("{}{path}", self.base));
+        let request = request
+            .body(bollard::body_full(Vec::new().into()))
+            .map_err(|error| Error::new(Trouble::Endpoint, error.to_string()))?;
+        let answer = (self.send)(request).await?;
+        let (status, mut body) = (answer.status(), answer.into_body());
+        let mut bytes = Vec::new();
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            let frame = frame.map_err(|error| Error::new(Trouble::Unreachable, error.to_string()))?;
+            bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        }
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        Err(Error::from_answer(status.as_u16(), &String::from_utf8_lossy(&bytes)))
+    }
+}
+
 /// An engine behind a unix socket.
-pub(super) fn unix(socket: &Path) -> Result<Docker> {
+pub(super) fn unix(socket: &Path) -> Result<Line> {
     let client = pooled(hyperlocal::UnixConnector);
     let socket = socket.to_owned();
     let send = move |mut request: BollardRequest| {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
         *request.uri_mut() = hyperlocal::Uri::new(&socket, &path).into();
         let client = client.clone();
-        async move { client.request(request).await.map_err(bollard::errors::Error::from) }
+        let sent = async move { client.request(request).await.map_err(bollard::errors::Error::from) };
+        Box::pin(sent) as BoxFuture<'static, Sent>
     };
-    Ok(Docker::connect_with_custom_transport(
-        send,
-        Some("http://docker"),
-        CLIENT_SECONDS,
-        API_DEFAULT_VERSION,
-    )?)
+    Line::new("http://docker".to_owned(), Arc::new(send))
 }
 
 /// An engine at `authority`, with mutual TLS.
-pub(super) fn tcp(authority: &str, documents: &TlsDocuments) -> Result<Docker> {
+pub(super) fn tcp(authority: &str, documents: &TlsDocuments) -> Result<Line> {
     let mut plain = HttpConnector::new();
     plain.enforce_http(false);
     plain.set_connect_timeout(Some(CONNECT_DEADLINE));
@@ -57,10 +100,10 @@ pub(super) fn tcp(authority: &str, documents: &TlsDocuments) -> Result<Docker> {
     let client = pooled(secure);
     let send = move |request: BollardRequest| {
         let client = client.clone();
-        async move { client.request(request).await.map_err(bollard::errors::Error::from) }
+        let sent = async move { client.request(request).await.map_err(bollard::errors::Error::from) };
+        Box::pin(sent) as BoxFuture<'static, Sent>
     };
-    let address = format!("https://{authority}");
-    Ok(Docker::connect_with_custom_transport(send, Some(address), CLIENT_SECONDS, API_DEFAULT_VERSION)?)
+    Line::new(format!("https://{authority}"), Arc::new(send))
 }
 
 fn pooled<C, B>(connector: C) -> Client<C, B>

@@ -4,12 +4,17 @@
 //! the database hardly more than one. Everything that must hold together does so here: accounts and their floors, the
 //! lots behind them, holds and what they pin, budgets and what they have left. A refused step changes nothing.
 
+mod budgets;
+mod holds;
+
 use std::collections::BTreeMap;
+
+pub use self::holds::user_of;
 
 use super::{
     account::{Account, AccountKind},
     budget::{Budget, Claim, Period},
-    hold::{Cover, Hold, HoldState},
+    hold::{Hold, HoldState},
     lot::{Lot, Part, draw},
     posting::{Header, Line, LotUse, Phase, Posting, TransactionKind},
 };
@@ -208,13 +213,6 @@ impl Journal {
         Ok(sum.min(self.account(account)?.balance.available()?))
     }
 
-    /// The budgets that count what `user` does, with the period that `at` lies in.
-    pub fn budgets_of(&self, user: User, at: Timestamp) -> Vec<(&Budget, Period)> {
-        let counting =
-            self.budgets.values().filter(|budget| budget.active && counts(budget, self.team.id, user));
-        counting.map(|budget| (budget, self.period(budget, at))).collect()
-    }
-
     /// Writes a posting that concerns no hold.
     pub fn post(&mut self, header: Header, posting: &Posting) -> Result<Outcome> {
         let now = header.recorded_at;
@@ -406,6 +404,11 @@ impl Journal {
             }
             missing = missing.minus(amount)?;
             let lot = self.lot_mut(part.lot)?;
+            if lot.account != line.account || lot.spent < amount {
+                let told =
+                    format!("{amount} credits did not go out of the lot {} of {}", lot.id, line.account);
+                return Err(Error::internal(told));
+            }
             if lot.is_over(header.recorded_at) {
                 let (origin, parent) = (lot.origin, lot.id);
                 let id = (self.lot_id)();
@@ -424,201 +427,6 @@ impl Journal {
         Ok(back)
     }
 
-    // Holds -----------------------------------------------------------------------------------------------------
-
-    /// Sets money aside for an instance, if the account and every budget that binds launches have it.
-    pub fn hold_place(&mut self, header: Header, new: NewHold) -> Result<Outcome> {
-        let now = header.recorded_at;
-        for (budget, period) in self.budgets_of(new.user, now) {
-            if budget.binds_launches() && budget.left(&period)? < new.amount {
-                return Ok(Outcome::Refused(Bound::Budget(budget.id)));
-            }
-        }
-        let hold = Hold {
-            id: new.id,
-            team: self.team.id,
-            member: new.user.member,
-            instance: new.instance,
-            account: new.account,
-            reserved: new.amount,
-            captured: Credits::ZERO,
-            released: Credits::ZERO,
-            api_key: new.user.api_key,
-            extensions: 0,
-            state: HoldState::Open,
-            created_at: now,
-            closed_at: None,
-        };
-        if new.amount.is_positive() {
-            let revenue = self.own(AccountKind::Revenue)?;
-            let posting = Posting::hold_place(new.id, new.account, revenue, new.amount)?;
-            let outcome = self.post(header, &posting)?;
-            if outcome != Outcome::Applied {
-                return Ok(outcome);
-            }
-        }
-        self.rows.holds.insert(new.id, hold);
-        self.claims_settle(new.id, now)?;
-        Ok(Outcome::Applied)
-    }
-
-    /// How much a hold could be filled up by now: at most `needed`, what the account has, and what every budget that
-    /// binds running instances has left.
-    pub fn hold_extendable(&self, id: HoldId, needed: Credits, now: Timestamp) -> Result<Credits> {
-        let hold = self.hold(id)?;
-        let mut most = needed.min(self.spendable(hold.account, now)?);
-        for (budget, period) in self.budgets_of(user_of(hold), now) {
-            if budget.binds_running() {
-                most = most.min(budget.left(&period)?);
-            }
-        }
-        Ok(most.max(Credits::ZERO))
-    }
-
-    /// Sets `amount` more aside. Ask [`Journal::hold_extendable`] first.
-    pub fn hold_extend(&mut self, header: Header, id: HoldId, amount: Credits) -> Result<Outcome> {
-        let now = header.recorded_at;
-        let (account, revenue) = (self.hold(id)?.account, self.own(AccountKind::Revenue)?);
-        let outcome = self.post(header, &Posting::hold_extend(id, account, revenue, amount)?)?;
-        if outcome == Outcome::Applied {
-            let hold = self.hold_mut(id)?;
-            hold.reserved = hold.reserved.plus(amount)?;
-            hold.extensions += 1;
-            self.claims_settle(id, now)?;
-        }
-        Ok(outcome)
-    }
-
-    /// Charges a use: `parts` are what it costs and when each begins. What the payer has pays; the rest is owed. No
-    /// charge is ever refused. When nothing is to be moved, nothing is written.
-    pub fn capture(
-        &mut self,
-        header: Header,
-        payer: Payer,
-        user: User,
-        parts: &[(Timestamp, Credits)],
-    ) -> Result<Cover> {
-        let now = header.recorded_at;
-        let total = parts.iter().try_fold(Credits::ZERO, |sum, (_, amount)| sum.plus(*amount))?;
-        let (revenue, receivable) = (self.own(AccountKind::Revenue)?, self.own(AccountKind::Receivable)?);
-        let (cover, posting) = match payer {
-            Payer::Hold(id) => {
-                let hold = self.hold(id)?;
-                let cover = hold.cover(total)?;
-                (cover, Posting::capture(id, hold.account, revenue, receivable, cover))
-            }
-            Payer::Account(account) => {
-                let covered = total.min(self.spendable(account, now)?);
-                let cover = Cover { covered, uncovered: total.minus(covered)? };
-                (cover, Posting::charge(TransactionKind::Capture, account, revenue, receivable, cover))
-            }
-        };
-        if total.is_positive() && self.post(header, &posting?)? != Outcome::Applied {
-            return Err(Error::internal("a charge was refused, though its money was there"));
-        }
-        if let Payer::Hold(id) = payer {
-            let hold = self.hold_mut(id)?;
-            hold.captured = hold.captured.plus(cover.covered)?;
-        }
-        self.budgets_spend(user, parts)?;
-        if let Payer::Hold(id) = payer {
-            self.claims_settle(id, now)?;
-        }
-        Ok(cover)
-    }
-
-    /// Gives back what a hold has left, and closes it.
-    pub fn hold_release(&mut self, header: Header, id: HoldId) -> Result<()> {
-        let now = header.recorded_at;
-        let hold = self.hold(id)?;
-        let (rest, account) = (hold.remaining()?, hold.account);
-        if rest.is_positive() {
-            let posting = Posting::hold_release(id, account, self.own(AccountKind::Revenue)?, rest)?;
-            if self.post(header, &posting)? != Outcome::Applied {
-                return Err(Error::internal(format!("the hold {id} could not be released")));
-            }
-        }
-        let hold = self.hold_mut(id)?;
-        hold.released = hold.released.plus(rest)?;
-        (hold.state, hold.closed_at) = (HoldState::Closed, Some(now));
-        self.claims_settle(id, now)
-    }
-
-    fn hold_mut(&mut self, id: HoldId) -> Result<&mut Hold> {
-        let found = self.rows.holds.get_mut(&id);
-        found.ok_or_else(|| Error::internal(format!("the journal was not opened for {id}")))
-    }
-
-    // Budgets ---------------------------------------------------------------------------------------------------
-
-    /// Adds charges, or takes back what was given back, to every budget that counts `user`, each in the period that it
-    /// begins in.
-    pub fn budgets_spend(&mut self, user: User, parts: &[(Timestamp, Credits)]) -> Result<()> {
-        let counting: Vec<Budget> = self.budgets_of_all(user).cloned().collect();
-        for budget in counting {
-            for (at, amount) in parts {
-                let mut period = self.period(&budget, *at);
-                if period.end_at.is_none_or(|end| end > budget.created_at)
-                    && *at >= budget_begin(&budget, &period)
-                {
-                    period.spent = period.spent.plus(*amount)?;
-                    self.rows.periods.insert((budget.id, period.start_at), period);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes that the team was told of `percent` of a budget's period.
-    pub fn budget_told(&mut self, budget: BudgetId, start_at: Timestamp, percent: u8) {
-        if let Some(period) = self.rows.periods.get_mut(&(budget, start_at)) {
-            period.told_percent = percent;
-        }
-    }
-
-    /// Every period that this journal moved, with its budget.
-    pub fn periods_moved(&self) -> Vec<(&Budget, Period)> {
-        let moved =
-            self.rows.periods.iter().filter(|(key, period)| self.read.periods.get(key) != Some(period));
-        moved.filter_map(|((budget, _), period)| Some((self.budgets.get(budget)?, *period))).collect()
-    }
-
-    fn budgets_of_all(&self, user: User) -> impl Iterator<Item = &Budget> {
-        let team = self.team.id;
-        self.budgets.values().filter(move |budget| budget.active && counts(budget, team, user))
-    }
-
-    fn period(&self, budget: &Budget, at: Timestamp) -> Period {
-        let fresh = budget.period_at(at, &self.team.terms.time_zone);
-        self.rows.periods.get(&(budget.id, fresh.start_at)).copied().unwrap_or(fresh)
-    }
-
-    /// Makes what a hold claims of its budgets equal to what it has left, in the period that `now` lies in: after every
-    /// move of the hold, and so also at the turn of a month, and when a budget was made or ended meanwhile.
-    fn claims_settle(&mut self, id: HoldId, now: Timestamp) -> Result<()> {
-        let hold = self.hold(id)?;
-        let (remaining, user) = (hold.remaining()?, user_of(hold));
-        let old: Vec<Claim> = self.rows.claims.values().filter(|claim| claim.hold == id).copied().collect();
-        for claim in old {
-            if let Some(period) = self.rows.periods.get_mut(&(claim.budget, claim.start_at)) {
-                period.reserved = period.reserved.minus(claim.reserved)?;
-            }
-            self.rows.claims.insert((id, claim.budget), Claim { reserved: Credits::ZERO, ..claim });
-        }
-        if !remaining.is_positive() {
-            return Ok(());
-        }
-        let counting: Vec<Budget> = self.budgets_of_all(user).cloned().collect();
-        for budget in counting {
-            let mut period = self.period(&budget, now);
-            period.reserved = period.reserved.plus(remaining)?;
-            let claim = Claim { hold: id, budget: budget.id, start_at: period.start_at, reserved: remaining };
-            self.rows.periods.insert((budget.id, period.start_at), period);
-            self.rows.claims.insert((id, budget.id), claim);
-        }
-        Ok(())
-    }
-
     /// What is free of the lots that were over by `now`: what [`Posting::expire`] is to take.
     pub fn lots_over(&self, now: Timestamp) -> Result<Vec<(Lot, Credits)>> {
         let over = self.rows.lots.values().filter(|lot| lot.is_over(now));
@@ -631,24 +439,4 @@ impl Journal {
         let receivable = self.account(self.own(AccountKind::Receivable)?)?;
         Ok(Credits::ZERO.minus(receivable.balance.posted()?)?.max(Credits::ZERO))
     }
-}
-
-/// A one-time budget counts from when it was made, a monthly one from the beginning of its period.
-fn budget_begin(budget: &Budget, period: &Period) -> Timestamp {
-    if period.end_at.is_none() { budget.created_at } else { period.start_at }
-}
-
-/// Whether a budget counts what `user` does.
-fn counts(budget: &Budget, team: TeamId, user: User) -> bool {
-    use super::budget::BudgetScope;
-    match budget.scope {
-        BudgetScope::Team => budget.subject == team.to_string(),
-        BudgetScope::Member => budget.subject == user.member.to_string(),
-        BudgetScope::ApiKey => user.api_key.is_some_and(|key| budget.subject == key.to_string()),
-    }
-}
-
-/// Whose use a hold pays.
-pub fn user_of(hold: &Hold) -> User {
-    User { member: hold.member, api_key: hold.api_key }
 }

@@ -4,7 +4,10 @@
 //! Money is never set, only moved: a balance is the sum of its entries, and an entry is half of a transfer.
 
 pub mod account;
+pub mod booking;
 pub mod budget;
+pub mod chain;
+pub mod focus;
 pub mod hold;
 pub mod interval;
 pub mod journal;
@@ -12,5 +15,7 @@ pub mod lot;
 pub mod posting;
 pub mod proof;
 pub mod rating;
+pub mod revision;
+pub mod statement;
 pub mod top_up;
 pub mod verify;

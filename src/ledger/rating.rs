@@ -5,6 +5,8 @@
 //! sum to round(C) exactly however many intervals there are, so the error of a segment is at most half a
 //! micro-credit.
 
+use std::{fmt, str::FromStr};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -16,14 +18,14 @@ use crate::{
 /// What one interval of a segment was charged, and everything needed to compute it again.
 ///
 /// A later revision of the same interval holds the difference to what was charged before, which may be
-/// negative.
+/// negative; its lines are those of the whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     /// The segment.
     pub segment: SegmentId,
     /// The interval.
     pub k: u64,
-    /// 0, then one more for each time it was rated anew.
+    /// 0 for the first; then the number of the revision of the segment that it came with.
     pub revision: u32,
     /// The team.
     pub team: TeamId,
@@ -45,7 +47,8 @@ pub struct Charge {
     pub nano: NanoCredits,
     /// What is charged: the telescoped rounding of `nano`.
     pub amount: Credits,
-    /// The part of `amount` beyond the hold.
+    /// The part of `amount` that is owed; where `amount` is negative, the part that was taken off what was owed. Never
+    /// below zero, nor above what `amount` is without its sign.
     pub uncovered: Credits,
     /// The price version that was applied.
     pub price_version: PriceVersionId,
@@ -57,7 +60,7 @@ pub struct Charge {
     pub input_digest: String,
     /// What the plugin was told the time was.
     pub told_now: Timestamp,
-    /// The named lines that `nano` is the sum of.
+    /// The named lines of what the interval costs: `nano` is their sum, less what earlier revisions cost.
     pub lines: Vec<RatedLine>,
     /// Whether it is provisional, as the plugin gave no acceptable answer.
     pub parked: bool,
@@ -70,6 +73,74 @@ pub struct Charge {
     /// When it was written.
     pub created_at: Timestamp,
 }
+
+/// The public name of a charge: segment, interval and revision, `seg_….12.0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChargeId {
+    /// The segment.
+    pub segment: SegmentId,
+    /// The interval.
+    pub k: u64,
+    /// The revision.
+    pub revision: u32,
+}
+
+/// A text that names no charge.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected the id of a charge like `seg_….12.0`: segment, interval and revision, as `bills` gives it")]
+pub struct ParseChargeIdError;
+
+impl Charge {
+    /// Its public name.
+    pub const fn id(&self) -> ChargeId {
+        ChargeId { segment: self.segment, k: self.k, revision: self.revision }
+    }
+}
+
+impl fmt::Display for ChargeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.segment, self.k, self.revision)
+    }
+}
+
+impl FromStr for ChargeId {
+    type Err = ParseChargeIdError;
+    fn from_str(text: &str) -> Result<Self, ParseChargeIdError> {
+        let read = || {
+            let mut parts = text.split('.');
+            let segment = parts.next()?.parse().ok()?;
+            let (k, revision) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            parts.next().is_none().then_some(Self { segment, k, revision })
+        };
+        // One name for each charge: no sign, no leading zero.
+        read().filter(|id| i64::try_from(id.k).is_ok() && id.to_string() == text).ok_or(ParseChargeIdError)
+    }
+}
+
+impl Serialize for ChargeId {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ChargeId {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl utoipa::PartialSchema for ChargeId {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .pattern(Some(r"^seg_[0-9a-f]{32}\.[0-9]+\.[0-9]+$"))
+            .examples(["seg_01930f3c5e0a7c3db1d4a2f8e6c90b17.12.0"])
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for ChargeId {}
 
 /// A named part of what an interval costs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -168,6 +239,16 @@ mod tests {
             }
             let whole = at_rate(rate, EPOCH, at(cuts[0]), at(cuts[cuts.len() - 1])).unwrap();
             prop_assert_eq!(total, whole);
+        }
+    }
+
+    #[test]
+    fn a_charge_has_one_name() {
+        let segment = crate::ids::Id::fresh(EPOCH, &crate::chance::Seeded::new(1));
+        let id = ChargeId { segment, k: 12, revision: 1 };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for wrong in ["", "12.1", &format!("{segment}.12"), &format!("{segment}.012.1"), &format!("{id}.0")] {
+            assert_eq!(wrong.parse::<ChargeId>(), Err(ParseChargeIdError), "{wrong}");
         }
     }
 

@@ -86,7 +86,7 @@ impl State {
                 | (Running, Unreachable | Stopping | Stopped | Releasing)
                 | (Unreachable, Running | Stopping | Stopped | Releasing | Failed)
                 | (Stopping, Stopped | Releasing)
-                | (Stopped, Releasing)
+                | (Stopped, Scheduled | Releasing)
                 | (Releasing, Released)
         )
     }

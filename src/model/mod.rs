@@ -3,12 +3,16 @@
 //! Nothing here waits, reads a clock or talks to anybody; who decides and who stores is further up.
 
 pub mod action;
+pub mod alert;
+pub mod delivery;
+pub mod destination;
 pub mod host;
 pub mod instance;
 pub mod page;
 pub mod placement;
 pub mod price;
 pub mod quota;
+pub mod storage;
 pub mod subnet;
 pub mod team;
 pub mod terms;

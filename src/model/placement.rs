@@ -78,6 +78,54 @@ impl std::fmt::Display for NoPlace {
     }
 }
 
+/// Why a host cannot take an instance back that it had before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoReturn {
+    /// It is cordoned or does not answer.
+    NotTaking,
+    /// Somebody else has the accelerators, or they are not healthy.
+    Accelerators,
+    /// Too little processor time is free.
+    Cpu,
+    /// Too little memory is free.
+    Memory,
+}
+
+impl std::fmt::Display for NoReturn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NotTaking => "its host is cordoned or does not answer",
+            Self::Accelerators => "its accelerators are in use or not healthy",
+            Self::Cpu => "its host has too few free cores",
+            Self::Memory => "its host has too little free memory",
+        })
+    }
+}
+
+/// Whether `candidate`, its own host, can take back what has `held` these accelerators: its container is bound to them.
+///
+/// # Errors
+/// What stands in the way first.
+pub fn place_again(
+    held: &[String],
+    cpu_millis: u64,
+    memory_bytes: u64,
+    candidate: &Candidate,
+) -> Result<(), NoReturn> {
+    let free = |uuid: &String| candidate.free.iter().any(|(free, _)| free == uuid);
+    if !candidate.takes_new {
+        Err(NoReturn::NotTaking)
+    } else if !held.iter().all(free) {
+        Err(NoReturn::Accelerators)
+    } else if candidate.free_cpu_millis < cpu_millis {
+        Err(NoReturn::Cpu)
+    } else if candidate.free_memory_bytes < memory_bytes {
+        Err(NoReturn::Memory)
+    } else {
+        Ok(())
+    }
+}
+
 /// The best fit: of the hosts that pass every filter, the one with the fewest free accelerators that suffice, so that
 /// whole hosts stay whole; then the one with the least free memory; then the lowest id.
 pub fn place(need: &Need, candidates: &[Candidate]) -> Result<Place, NoPlace> {

@@ -85,6 +85,10 @@ record! {
         pub volume: String,
         /// When it was made.
         pub created_at: Timestamp,
+        /// How many bytes were last seen in it.
+        pub measured_bytes: Option<u64>,
+        /// When that was.
+        pub measured_at: Option<Timestamp>,
     }
 }
 

@@ -14,6 +14,9 @@ const HOLD_FETCH: &str = "SELECT * FROM holds WHERE id = $1";
 
 const HOLD_OPEN_OF_INSTANCE: &str = "SELECT * FROM holds WHERE instance = $1 AND state = 'open'";
 
+const HOLD_LAST_OF_INSTANCE: &str = "
+    SELECT * FROM holds WHERE instance = $1 ORDER BY created_at DESC, id DESC LIMIT 1";
+
 impl Conn {
     /// A hold.
     pub async fn hold_fetch(&mut self, id: HoldId) -> Result<Option<Hold>> {
@@ -23,6 +26,11 @@ impl Conn {
     /// The open hold of an instance.
     pub async fn hold_open_of_instance(&mut self, instance: InstanceId) -> Result<Option<Hold>> {
         self.query(HOLD_OPEN_OF_INSTANCE).bind(instance).optional().await
+    }
+
+    /// The last hold of an instance, open or not: it says which account the last run was paid from.
+    pub async fn hold_last_of_instance(&mut self, instance: InstanceId) -> Result<Option<Hold>> {
+        self.query(HOLD_LAST_OF_INSTANCE).bind(instance).optional().await
     }
 }
 

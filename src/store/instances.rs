@@ -51,9 +51,9 @@ record! {
         pub jupyter_sealed: Vec<u8>,
         /// Its published ports.
         pub ports: Json<Vec<PublishedPort>>,
-        /// The price that was quoted for it.
+        /// The price that was quoted for its last start.
         pub price_version: PriceVersionId,
-        /// List price of one unit for one hour at the launch.
+        /// List price of one unit for one hour at its last start.
         pub unit_price: Credits,
         /// Quoted price of the whole for one hour.
         pub quoted_per_hour: Credits,
@@ -63,7 +63,7 @@ record! {
         pub exit_code: Option<i64>,
         /// When it was launched.
         pub created_at: Timestamp,
-        /// When the engine started it.
+        /// When the engine last started it; one that waits to be started again has the start before.
         pub started_at: Option<Timestamp>,
         /// When the engine saw it end.
         pub ended_at: Option<Timestamp>,
@@ -73,7 +73,7 @@ record! {
         pub draining_since: Option<Timestamp>,
         /// The lowest warning that was given, 0 for none.
         pub warned_percent: u8,
-        /// The API key that launched it, if one did.
+        /// The API key that started it last, if one did.
         pub api_key: Option<ApiKeyId>,
         /// When its image began to be fetched, if that was needed.
         pub pulling_at: Option<Timestamp>,
@@ -113,7 +113,8 @@ const INSTANCE_SAVE: &str = "
     UPDATE instances
        SET desired = $3, state = $4, reason = $5, reason_detail = $6, ports = $7, container_id = $8, exit_code = $9,
            started_at = $10, ended_at = $11, proof_at = $12, draining_since = $13, warned_percent = $14,
-           generation = $15, pulling_at = $16, held = $17, version = version + 1
+           generation = $15, pulling_at = $16, held = $17, price_version = $18, unit_price = $19,
+           quoted_per_hour = $20, api_key = $21, version = version + 1
      WHERE id = $1 AND version = $2";
 
 const INSTANCES_OF_SQLITE: &str = "SELECT * FROM instances WHERE id IN (SELECT value FROM json_each($1))";
@@ -245,6 +246,10 @@ impl Tx {
             .bind(row.generation)
             .bind(row.pulling_at)
             .bind(&row.held)
+            .bind(row.price_version)
+            .bind(row.unit_price)
+            .bind(row.quoted_per_hour)
+            .bind(row.api_key)
             .execute()
             .await?;
         if touched != 1 {

@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 
 use super::{
     error::{Error, Result},
-    query::{Record, Row},
+    shares::{PeriodOf, Pin},
     tx::{Conn, Tx},
 };
 use crate::{
     ids::{ApiKeyId, BudgetId, HoldId, InstanceId, LotId, MemberId, TeamId, TransactionId},
     ledger::{
         account::Account,
-        budget::{Budget, Claim, Period},
+        budget::{Budget, Claim},
         hold::Hold,
         journal::{Journal, Rows, Team},
-        lot::{Lot, Part, Terms},
+        lot::{Lot, Part},
     },
     model::terms::TeamTerms,
     money::Credits,
@@ -552,83 +552,4 @@ fn hold_moved_json(was: &Hold, is: &Hold) -> Value {
         "closed_at": is.closed_at.map(Timestamp::as_micros), "seen_reserved": was.reserved.as_micros(),
         "seen_captured": was.captured.as_micros(), "seen_extensions": was.extensions,
     })
-}
-
-/// What a hold has pinned of a lot.
-pub(super) struct Pin(pub(super) HoldId, pub(super) LotId, pub(super) Credits);
-
-/// A period with the budget that it is of.
-pub(super) struct PeriodOf(pub(super) BudgetId, pub(super) Period);
-
-impl Record for Pin {
-    fn from_row(row: &Row) -> Result<Self> {
-        Ok(Self(row.get("hold")?, row.get("lot")?, row.get("amount")?))
-    }
-}
-
-impl Record for PeriodOf {
-    fn from_row(row: &Row) -> Result<Self> {
-        let period = Period {
-            start_at: row.get("start_at")?,
-            end_at: row.get("end_at")?,
-            reserved: row.get("reserved")?,
-            spent: row.get("spent")?,
-            told_percent: row.get("told_percent")?,
-        };
-        Ok(Self(row.get("budget")?, period))
-    }
-}
-
-impl Record for Claim {
-    fn from_row(row: &Row) -> Result<Self> {
-        Ok(Self {
-            hold: row.get("hold")?,
-            budget: row.get("budget")?,
-            start_at: row.get("start_at")?,
-            reserved: row.get("reserved")?,
-        })
-    }
-}
-
-impl Record for Lot {
-    fn from_row(row: &Row) -> Result<Self> {
-        Ok(Self {
-            id: row.get("id")?,
-            team: row.get("team")?,
-            account: row.get("account")?,
-            terms: Terms {
-                category: row.get("category")?,
-                priority: row.get("priority")?,
-                expires_at: row.get("expires_at")?,
-            },
-            effective_at: row.get("effective_at")?,
-            parent: row.get("parent")?,
-            origin: row.get("origin")?,
-            transaction: row.get("transaction_id")?,
-            amount: row.get("amount")?,
-            pinned: row.get("pinned")?,
-            spent: row.get("spent")?,
-            expired: row.get("expired")?,
-        })
-    }
-}
-
-impl Record for Budget {
-    fn from_row(row: &Row) -> Result<Self> {
-        Ok(Self {
-            id: row.get("id")?,
-            team: row.get("team")?,
-            name: row.get("name")?,
-            scope: row.get("scope")?,
-            subject: row.get("subject")?,
-            period: row.get("period")?,
-            ceiling: row.get("ceiling")?,
-            thresholds: row.get::<super::Json<Vec<u8>>>("thresholds")?.0,
-            reaction: row.get("reaction")?,
-            active: row.get("active")?,
-            version: row.get("version")?,
-            created_by: row.get("created_by")?,
-            created_at: row.get("created_at")?,
-        })
-    }
 }

@@ -133,10 +133,10 @@ fn before_text(before: Option<TransactionId>) -> String {
 }
 
 /// One line of a transaction together with the transaction.
-pub(super) struct Booked(Transaction);
+struct Booked(Transaction);
 
 /// Puts consecutive lines of one transaction together.
-pub(super) fn gather(lines: Vec<Booked>) -> Vec<Transaction> {
+fn gather(lines: Vec<Booked>) -> Vec<Transaction> {
     let mut transactions: Vec<Transaction> = Vec::new();
     for Booked(next) in lines {
         match transactions.last_mut() {

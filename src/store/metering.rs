@@ -51,15 +51,17 @@ const SEGMENTS_ADVANCE_SQLITE: &str = "
         settled = (end_at IS NOT NULL AND end_at = n.value->>'to_until')
     FROM json_each($1) n
     WHERE segments.id = n.value->>'id' AND segments.billed_until = n.value->>'from_until'
-      AND segments.next_k = n.value->>'from_k'
+      AND segments.next_k = n.value->>'from_k' AND segments.cumulative_nano = n.value->>'from_cumulative'
       AND (segments.end_at IS NULL OR segments.end_at >= n.value->>'to_until')";
 const SEGMENTS_ADVANCE_POSTGRES: &str = "
     UPDATE segments
     SET billed_until = n.to_until, next_k = n.to_k, cumulative_nano = n.cumulative,
         settled = (end_at IS NOT NULL AND end_at = n.to_until)
     FROM jsonb_to_recordset(CAST($1 AS TEXT)::jsonb)
-        AS n(id TEXT, from_until BIGINT, from_k BIGINT, to_until BIGINT, to_k BIGINT, cumulative BIGINT)
+        AS n(id TEXT, from_until BIGINT, from_k BIGINT, from_cumulative BIGINT, to_until BIGINT, to_k BIGINT,
+             cumulative BIGINT)
     WHERE segments.id = n.id AND segments.billed_until = n.from_until AND segments.next_k = n.from_k
+      AND segments.cumulative_nano = n.from_cumulative
       AND (segments.end_at IS NULL OR segments.end_at >= n.to_until)";
 
 const CHARGES_INSERT_SQLITE: &str = "
@@ -113,6 +115,8 @@ pub struct Advance {
     pub segment: SegmentId,
     /// How far it was billed when it was read.
     pub from: Watermark,
+    /// What all its charges summed to when it was read, before rounding: a revision moves it too.
+    pub cumulative_before: NanoCredits,
     /// How far it is billed now.
     pub to: Watermark,
     /// What all its charges sum to now, before rounding.
@@ -188,13 +192,13 @@ impl Tx {
     /// Moves watermarks and exact sums; settles a segment that is billed to its end.
     ///
     /// # Errors
-    /// [`super::Error::Moved`] when somebody else moved one of them, or it ended before: drop the transaction and read
-    /// again.
+    /// [`super::Error::Moved`] when somebody else moved or revised one of them, or it ended before: drop the transaction
+    /// and read again.
     pub async fn segments_advance(&mut self, advances: &[Advance]) -> Result<()> {
         let items = advances.iter().map(|advance| {
             json!({
                 "id": advance.segment, "from_until": advance.from.billed_until.as_micros(),
-                "from_k": advance.from.next_k, "to_until": advance.to.billed_until.as_micros(),
+                "from_k": advance.from.next_k, "from_cumulative": advance.cumulative_before.as_nanos(), "to_until": advance.to.billed_until.as_micros(),
                 "to_k": advance.to.next_k, "cumulative": advance.cumulative.as_nanos(),
             })
         });

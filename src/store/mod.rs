@@ -11,10 +11,18 @@
 //! say it: a sum is `CAST(SUM(x) AS BIGINT)` (else it is a NUMERIC), and an argument that is first seen
 //! beside `IS NULL` is cast too.
 
+pub mod alerts;
+pub mod auto_top_ups;
+mod bookings;
+mod budgets;
 pub mod catalog;
+mod chain;
 mod convert;
+mod costs;
 mod db;
 mod error;
+mod every;
+mod export;
 mod faults;
 pub mod fleet;
 mod flusher;
@@ -23,25 +31,36 @@ pub mod identity;
 pub mod instances;
 mod journal;
 mod ledger;
+pub mod lots;
 mod metering;
 mod migrate;
+mod past;
 mod prices;
 mod query;
 pub mod record;
+mod revisions;
 pub mod sessions;
+mod shares;
+pub mod statements;
+pub mod storage;
 mod top_ups;
 mod tx;
 mod usage;
 mod verify;
+pub mod vouchers;
+pub mod webhooks;
 mod writer;
 
 pub use convert::{Arg, Column, Json, Stored};
+pub use costs::{AdjustmentRow, CostRow, GiftRow};
 pub use db::{Db, Dialect};
 pub use error::{Error, Result};
+pub use export::ExportCursor;
 pub use faults::Faults;
 pub use journal::Concern;
 pub use metering::{Advance, ChargeCursor, ChargeFilter};
 pub use migrate::SCHEMA_NUMBER;
 pub use prices::{Component, Plugin, PriceVersion};
 pub use query::{Query, Record, Row};
+pub use revisions::{ChargeSpan, LotMoved, LotPaid};
 pub use tx::{Conn, Read, Tx};

@@ -1,5 +1,8 @@
 //! Plugin components and price versions in the database. A component is named by its digest and never
 //! changes; a price version never changes either, a new one takes its place.
+//!
+//! A price version is of a team or of the site, for one product or for all, and counts from an instant on. The nearest
+//! one prices a launch: the team's before the site's, the product's before that of all, then the latest.
 
 use super::{
     convert::Blank,
@@ -8,7 +11,7 @@ use super::{
     tx::{Conn, Tx},
 };
 use crate::{
-    ids::{PluginId, PriceVersionId, TeamId},
+    ids::{PluginId, PriceVersionId, ProductId, TeamId},
     time::Timestamp,
 };
 
@@ -30,14 +33,32 @@ const PLUGINS_OF_TEAM: &str = "
     SELECT * FROM plugins WHERE team IN ($1, '') AND id > $2 ORDER BY id LIMIT $3";
 
 const PRICE_VERSION_INSERT: &str = "
-    INSERT INTO price_versions (id, team, number, digest, config, config_digest, created_by, created_at)
-    SELECT $1, $2, COALESCE(MAX(number), 0) + 1, $3, $4, $5, $6, $7 FROM price_versions WHERE team = $2
+    INSERT INTO price_versions (id, team, number, digest, config, config_digest, created_by, created_at, product,
+                                effective_at)
+    SELECT $1, $2, COALESCE(MAX(number), 0) + 1, $3, $4, $5, $6, $7, $8, $9 FROM price_versions WHERE team = $2
     RETURNING number";
 
 const PRICE_VERSION_FETCH: &str = "SELECT * FROM price_versions WHERE id = $1";
 
 const PRICE_VERSION_ACTIVE: &str = "
-    SELECT * FROM price_versions WHERE team IN ($1, '') ORDER BY team DESC, number DESC LIMIT 1";
+    SELECT * FROM price_versions WHERE team IN ($1, '') AND product IN ($2, '') AND effective_at <= $3
+    ORDER BY team DESC, product DESC, effective_at DESC, number DESC LIMIT 1";
+
+const PRICE_VERSIONS_CURRENT: &str = "
+    SELECT p.* FROM price_versions p
+    WHERE p.team IN ($1, '') AND p.effective_at <= $2 AND NOT EXISTS (
+        SELECT 1 FROM price_versions n
+        WHERE n.team = p.team AND n.product = p.product AND n.effective_at <= $2
+          AND (n.effective_at, n.number) > (p.effective_at, p.number))
+    ORDER BY p.team DESC, p.number DESC";
+
+const PRICE_VERSIONS_COMING: &str = "
+    SELECT * FROM price_versions WHERE team = $1 AND effective_at > $2 ORDER BY number DESC LIMIT $3";
+
+const COMPONENT_OF_PRICES: &str = "
+    SELECT c.* FROM components c
+    WHERE c.digest = $2
+      AND EXISTS (SELECT 1 FROM price_versions p WHERE p.digest = c.digest AND p.team IN ($1, ''))";
 
 const PRICE_VERSIONS_OF_TEAM: &str = "
     SELECT * FROM price_versions WHERE team = $1 AND number < $2 ORDER BY number DESC LIMIT $3";
@@ -77,7 +98,7 @@ pub struct Plugin {
     pub created_at: Timestamp,
 }
 
-/// A price: a component with its configuration. The highest number of a team is the active one.
+/// A price: a component with its configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PriceVersion {
     /// The price version.
@@ -96,6 +117,10 @@ pub struct PriceVersion {
     pub created_by: String,
     /// When it was activated.
     pub created_at: Timestamp,
+    /// The only product that it prices; `None`: every one that has no price of its own.
+    pub product: Option<ProductId>,
+    /// From when on launches are priced by it.
+    pub effective_at: Timestamp,
 }
 
 impl Tx {
@@ -125,7 +150,8 @@ impl Tx {
         let insert = self.query(PRICE_VERSION_INSERT).bind(version.id).bind(Blank(version.team));
         let insert = insert.bind(version.digest.as_str()).bind(version.config.as_str());
         let insert = insert.bind(version.config_digest.as_str()).bind(version.created_by.as_str());
-        let (number,) = insert.bind(version.created_at).one::<(u32,)>().await?;
+        let insert = insert.bind(version.created_at).bind(Blank(version.product)).bind(version.effective_at);
+        let (number,) = insert.one::<(u32,)>().await?;
         Ok(number)
     }
 }
@@ -166,9 +192,39 @@ impl Conn {
         self.query(PRICE_VERSION_FETCH).bind(id).optional().await
     }
 
-    /// The price of the team: the newest of its own, or the site's newest when it has none.
-    pub async fn price_version_active(&mut self, team: TeamId) -> Result<Option<PriceVersion>> {
-        self.query(PRICE_VERSION_ACTIVE).bind(team).optional().await
+    /// The price of a product for a team at `now`: the nearest, and of those the latest that is effective.
+    pub async fn price_version_active(
+        &mut self,
+        team: TeamId,
+        product: Option<ProductId>,
+        now: Timestamp,
+    ) -> Result<Option<PriceVersion>> {
+        self.query(PRICE_VERSION_ACTIVE).bind(team).bind(Blank(product)).bind(now).optional().await
+    }
+
+    /// The price versions that are effective at `now` for the team and for the site, one for each product that has any
+    /// and one for all others; the team's first.
+    pub async fn price_versions_current(
+        &mut self,
+        team: Option<TeamId>,
+        now: Timestamp,
+    ) -> Result<Vec<PriceVersion>> {
+        self.query(PRICE_VERSIONS_CURRENT).bind(Blank(team)).bind(now).all().await
+    }
+
+    /// At most `limit` price versions of the team, or of the site, that are effective later than `now`.
+    pub async fn price_versions_coming(
+        &mut self,
+        team: Option<TeamId>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PriceVersion>> {
+        self.query(PRICE_VERSIONS_COMING).bind(Blank(team)).bind(now).bind(limit).all().await
+    }
+
+    /// A component, if a price of the team or of the site is made of it.
+    pub async fn component_of_prices(&mut self, team: TeamId, digest: &str) -> Result<Option<Component>> {
+        self.query(COMPONENT_OF_PRICES).bind(team).bind(digest).optional().await
     }
 
     /// At most `limit` price versions of the team, or of the site, with a number below `before`, the newest
@@ -210,6 +266,8 @@ impl Record for PriceVersion {
             config_digest: row.get("config_digest")?,
             created_by: row.get("created_by")?,
             created_at: row.get("created_at")?,
+            product: row.get::<Blank<ProductId>>("product")?.0,
+            effective_at: row.get("effective_at")?,
         })
     }
 }

@@ -2,136 +2,60 @@
 
 use super::{
     error::Result,
-    ledger::{Booked, gather},
-    query::{Record, Row},
+    every::{
+        ACCOUNTS, BUDGETS, CHARGES, CLAIMS, ENTRIES, HOLDS, LINKS, LOT_MOVES, LOTS, Numbered, PAGE, PERIODS,
+        PINS, Placed, SEGMENTS, TOP_UPS, Used,
+    },
+    shares::{PeriodOf, Pin},
     tx::Read,
 };
-use crate::ledger::{
-    account::Account,
-    hold::Hold,
-    interval::Segment,
-    posting::{Line, Transaction},
-    rating::Charge,
-    verify::{Entry, Report, Verifier},
+use crate::{
+    ids::TeamId,
+    ledger::verify::{Report, Verifier},
 };
 
-/// Rows that are read at once.
-const PAGE: u32 = 2_000;
-
-const EVERY_ACCOUNT: &str = "SELECT * FROM accounts WHERE id > $1 ORDER BY id LIMIT $2";
-
-const EVERY_ENTRY: &str = "
-    SELECT transaction_id, line, account, account_move, direction, phase, amount FROM entries
-    WHERE (account, account_move, transaction_id, line) > ($1, $2, $3, $4)
-    ORDER BY account, account_move, transaction_id, line LIMIT $5";
-
-const EVERY_HOLD: &str = "SELECT * FROM holds WHERE id > $1 ORDER BY id LIMIT $2";
-
-const EVERY_SEGMENT: &str = "SELECT * FROM segments WHERE id > $1 ORDER BY id LIMIT $2";
-
-const EVERY_CHARGE: &str = "
-    SELECT * FROM charges WHERE (segment, k, revision) > ($1, $2, $3) ORDER BY segment, k, revision LIMIT $4";
-
-const EVERY_TRANSACTION: &str = "
-    SELECT t.*, e.account, e.direction, e.phase, e.amount
-    FROM (SELECT * FROM transactions WHERE id > $1 ORDER BY id LIMIT $2) t
-    JOIN entries e ON e.transaction_id = t.id
-    ORDER BY t.id, e.line";
-
-const TRANSACTIONS_WITHOUT_ENTRIES: &str = "
-    SELECT t.* FROM transactions t
-    WHERE NOT EXISTS (SELECT 1 FROM entries e WHERE e.transaction_id = t.id) ORDER BY t.id";
+const BOOKED_BY_TEAM: &str = "SELECT id, booked FROM teams WHERE id > $1 ORDER BY id LIMIT $2";
 
 impl Read {
     /// Checks everything that must be true of the books, as they stand at the moment of this reading.
     pub async fn ledger_verify(&mut self) -> Result<Report> {
-        let mut verifier = Verifier::new();
-        self.read_by_id(EVERY_ACCOUNT, |row: &Account| row.id.to_string(), |row| verifier.account(row))
-            .await?;
-        self.read_entries(&mut verifier).await?;
-        self.read_by_id(EVERY_HOLD, |row: &Hold| row.id.to_string(), |row| verifier.hold(&row)).await?;
-        self.read_by_id(EVERY_SEGMENT, |row: &Segment| row.id.to_string(), |row| verifier.segment(row))
-            .await?;
-        self.read_charges(&mut verifier).await?;
-        self.read_transactions(&mut verifier).await?;
-        Ok(verifier.finish())
+        let mut checks = Verifier::new();
+        self.read_teams(&mut checks).await?;
+        self.each_row(ACCOUNTS, |row| checks.account(row)).await?;
+        self.each_row(ENTRIES, |row: Numbered| checks.entry(&row.entry)).await?;
+        self.each_row(HOLDS, |row| checks.hold(row)).await?;
+        self.each_row(LOTS, |row| checks.lot(row)).await?;
+        self.each_row(LOT_MOVES, |row: Placed| checks.lot_move(&row.moved)).await?;
+        self.each_row(PINS, |Pin(hold, lot, amount)| checks.pin(hold, lot, amount)).await?;
+        self.each_row(BUDGETS, |row| checks.budget(row)).await?;
+        self.each_row(PERIODS, |PeriodOf(budget, row)| checks.period(budget, row)).await?;
+        self.each_row(CLAIMS, |row| checks.claim(&row)).await?;
+        self.each_row(SEGMENTS, |row| checks.segment(row)).await?;
+        self.each_row(CHARGES, |row: Used| checks.charge(&row.charge, row.api_key)).await?;
+        self.each_row(TOP_UPS, |row| checks.top_up(row)).await?;
+        self.each_row(LINKS, |row| checks.link(row)).await?;
+        self.read_bookings(&mut checks).await?;
+        Ok(checks.finish())
     }
 
-    /// Shows every row of a table with an id to `visit`.
-    async fn read_by_id<T: Record + Send>(
-        &mut self,
-        sql: &'static str,
-        id: fn(&T) -> String,
-        mut visit: impl FnMut(T),
-    ) -> Result<()> {
+    async fn read_teams(&mut self, checks: &mut Verifier) -> Result<()> {
         let mut after = String::new();
         loop {
-            let page: Vec<T> = self.query(sql).bind(after.as_str()).bind(PAGE).all().await?;
+            let page = self.query(BOOKED_BY_TEAM).bind(after).bind(PAGE);
+            let page: Vec<(TeamId, u64)> = page.all().await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = last.to_string();
+            page.into_iter().for_each(|(team, booked)| checks.team(team, booked));
+        }
+    }
+
+    async fn read_bookings(&mut self, checks: &mut Verifier) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = self.bookings_page(after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
-            after = id(last);
-            page.into_iter().for_each(&mut visit);
+            after = Some((last.header.team, last.seq));
+            page.iter().for_each(|booking| checks.booking(booking));
         }
-    }
-
-    async fn read_entries(&mut self, verifier: &mut Verifier) -> Result<()> {
-        let mut after = (String::new(), 0, String::new(), 0);
-        loop {
-            let page = self.query(EVERY_ENTRY).bind(after.0).bind(after.1).bind(after.2).bind(after.3);
-            let page: Vec<Numbered> = page.bind(PAGE).all().await?;
-            let Some(Numbered { entry, line }) = page.last() else { return Ok(()) };
-            let account = entry.line.account.to_string();
-            after = (account, entry.account_move, entry.transaction.to_string(), *line);
-            page.iter().for_each(|numbered| verifier.entry(&numbered.entry));
-        }
-    }
-
-    async fn read_charges(&mut self, verifier: &mut Verifier) -> Result<()> {
-        let mut after = (String::new(), 0, 0);
-        loop {
-            let page = self.query(EVERY_CHARGE).bind(after.0).bind(after.1).bind(after.2);
-            let page: Vec<Charge> = page.bind(PAGE).all().await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = (last.segment.to_string(), last.k, last.revision);
-            page.iter().for_each(|charge| verifier.charge(charge));
-        }
-    }
-
-    async fn read_transactions(&mut self, verifier: &mut Verifier) -> Result<()> {
-        let mut after = String::new();
-        loop {
-            let page = self.query(EVERY_TRANSACTION).bind(after.as_str()).bind(PAGE);
-            let page = gather(page.all::<Booked>().await?);
-            let Some(last) = page.last() else { break };
-            after = last.header.id.to_string();
-            page.iter().for_each(|transaction| verifier.transaction(transaction));
-        }
-        let bare = self.query(TRANSACTIONS_WITHOUT_ENTRIES).all::<Bare>().await?;
-        bare.iter().for_each(|Bare(transaction)| verifier.transaction(transaction));
-        Ok(())
-    }
-}
-
-/// An entry with its place in its transaction.
-struct Numbered {
-    entry: Entry,
-    line: u64,
-}
-
-/// A transaction without any line, which there should never be.
-struct Bare(Transaction);
-
-impl Record for Numbered {
-    fn from_row(row: &Row) -> Result<Self> {
-        let line = Line::from_row(row)?;
-        let entry =
-            Entry { transaction: row.get("transaction_id")?, account_move: row.get("account_move")?, line };
-        Ok(Self { entry, line: row.get("line")? })
-    }
-}
-
-impl Record for Bare {
-    fn from_row(row: &Row) -> Result<Self> {
-        let header = Record::from_row(row)?;
-        Ok(Self(Transaction { header, kind: row.get("kind")?, lines: Vec::new() }))
     }
 }

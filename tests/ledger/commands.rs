@@ -1,12 +1,12 @@
-//! Any life of a team: the model and the database agree after every command, and doing it all again changes
-//! nothing.
+//! Any life of a team: the model and the database agree after every command, doing it all again changes nothing, and
+//! both databases have the same books to the byte.
 
 use muster::{
     ledger::{
-        account::AccountKind,
+        journal::{Bound, Outcome},
         posting::{IdemKey, Posting, TransactionKind},
     },
-    store::{Db, Error, Outcome},
+    store::{Concern, Db, Error},
 };
 use proptest::{
     strategy::{Strategy, ValueTree},
@@ -14,94 +14,67 @@ use proptest::{
 };
 
 use crate::{
-    desk::{Desk, header, micros},
+    clerk::micros,
+    desk::{Desk, fresh_key},
     model::{Model, lives},
-    world::{World, commit, on_both},
+    world::{World, on_both},
 };
 
 /// Lives on each database; the sequence is always the same.
 const LIVES: u64 = 24;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_database_does_what_the_model_does() {
-    on_both(async |db: Db| {
+async fn the_database_does_what_the_model_does_and_both_keep_the_same_books() {
+    let dumps = on_both(async |db: Db| {
         let mut runner = TestRunner::deterministic();
+        let mut dump = String::new();
         for seed in 0..LIVES {
             let life = lives(60).new_tree(&mut runner).unwrap().current();
-            let mut desk = Desk::new(World::new(&db, seed).await);
-            let mut model = Model::default();
-            for (step, command) in life.iter().enumerate() {
+            let mut desk = Desk::with(World::new(&db, seed).await, &life.plans).await;
+            let mut model = Model::new(&life.plans);
+            for (step, command) in life.commands.iter().enumerate() {
                 let expected = model.run(command);
                 let done = desk.run(command).await;
                 assert_eq!(done, expected, "life {seed}, step {step}: {command:?} of {life:#?}");
-                assert_eq!(balances(&desk.world).await, model_balances(&model), "{command:?} of {life:#?}");
+                assert_eq!(desk.picture().await, model.picture(), "life {seed}, step {step}: {command:?}");
             }
-            replay(&desk).await;
+            desk.replay().await;
+            dump = desk.world.dump().await;
         }
         let report = db.read().await.unwrap().ledger_verify().await.unwrap();
         assert!(report.is_clean(), "{report:#?}");
-        assert!(report.counts.charges > 50, "too little was charged: {report:?}");
+        assert!(report.counts.charges > 100, "too little was charged: {report:?}");
+        assert!(report.counts.lots > 200 && report.counts.budgets > 10, "too little was kept: {report:?}");
+        dump
     })
     .await;
-}
-
-/// Posts everything again and finds the books as they were.
-async fn replay(desk: &Desk) {
-    let before = desk.world.dump().await;
-    for (header, posting) in &desk.applied {
-        let mut tx = desk.world.db.begin().await.unwrap();
-        assert_eq!(tx.posting_apply(header, posting).await.unwrap(), Outcome::AlreadyApplied);
-        commit(tx, &desk.world.op).await;
-    }
-    assert_eq!(desk.world.dump().await, before);
-}
-
-/// Posted and held of the pool and the wallets, then what was earned, owed and paid in.
-type Balances = (i64, Vec<(i64, i64)>, i64, i64, i64);
-
-async fn balances(world: &World) -> Balances {
-    let mut read = world.db.read().await.unwrap();
-    let mut balance = async |member, kind| {
-        let account = read.account_fetch(world.team, member, kind).await.unwrap().unwrap();
-        (account.balance.posted().unwrap().as_micros(), account.balance.pending().as_micros())
-    };
-    let (pool, _) = balance(None, AccountKind::TeamPool).await;
-    let (earned, _) = balance(None, AccountKind::Revenue).await;
-    let (owed, _) = balance(None, AccountKind::Receivable).await;
-    let (paid, _) = balance(None, AccountKind::Cash).await;
-    let mut wallets = Vec::new();
-    for member in world.members {
-        wallets.push(balance(Some(member), AccountKind::Wallet).await);
-    }
-    (pool, wallets, earned, -owed, -paid)
-}
-
-fn model_balances(model: &Model) -> Balances {
-    let wallets = model.wallets.iter().map(|wallet| (wallet.posted, wallet.held)).collect::<Vec<_>>();
-    (model.pool, wallets, model.earned, model.owed, model.paid_in)
+    let [sqlite, postgres] = dumps;
+    let differs = sqlite.lines().zip(postgres.lines()).find(|(one, other)| one != other);
+    assert_eq!(differs, None);
+    assert_eq!(sqlite.len(), postgres.len());
+    assert!(sqlite.lines().count() > 1_000, "{} lines", sqlite.lines().count());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_leaves_the_transaction_as_it_was_and_usable() {
+async fn a_refusal_leaves_the_journal_as_it_was_and_usable() {
     on_both(async |db: Db| {
         let w = World::new(&db, 7).await;
         let empty = w.dump().await;
         let key = || IdemKey::request(TransactionKind::Assign, w.op.id());
-        let greedy = Posting::assign(w.pool, w.wallets[0], micros(1)).unwrap();
-        let mut tx = db.begin().await.unwrap();
-        let refused = tx.posting_apply(&header(&w, key()), &greedy).await.unwrap();
-        assert_eq!(refused, Outcome::Refused(w.pool));
-        commit(tx, &w.op).await;
+        let greedy = || Posting::assign(w.pool, w.wallets[0], micros(1));
+        let refused = Outcome::Refused(Bound::Account(w.pool));
+        assert_eq!(w.post(w.header(key()), greedy()).await.unwrap(), refused);
         assert_eq!(w.dump().await, empty);
 
         let mut tx = db.begin().await.unwrap();
-        let refused = tx.posting_apply(&header(&w, key()), &greedy).await.unwrap();
-        assert_eq!(refused, Outcome::Refused(w.pool));
-        let paid = Posting::top_up(w.cash, w.pool, micros(5)).unwrap();
-        let paid_at = header(&w, IdemKey::top_up(w.op.id()));
-        assert_eq!(tx.posting_apply(&paid_at, &paid).await.unwrap(), Outcome::Applied);
-        assert_eq!(tx.posting_apply(&paid_at, &paid).await.unwrap(), Outcome::AlreadyApplied);
-        commit(tx, &w.op).await;
+        let concern = Concern { members: w.members.to_vec(), ..Concern::default() };
+        let mut journal = tx.journal(&w.op, w.team, &concern).await.unwrap();
+        assert_eq!(journal.post(w.header(key()), &greedy().unwrap()).unwrap(), refused);
+        let gift = Posting::goodwill(w.promo, w.pool, micros(5)).unwrap();
+        assert_eq!(journal.post(w.header(key()), &gift).unwrap(), Outcome::Applied);
+        tx.journal_write(&journal).await.unwrap();
+        crate::world::commit(tx, &w.op).await;
+        assert_eq!(w.post(w.header(key()), greedy()).await.unwrap(), Outcome::Applied);
         w.assert_sound().await;
     })
     .await;
@@ -114,10 +87,34 @@ async fn an_account_of_another_team_cannot_be_reached() {
         let before = theirs.dump().await;
         let across = Posting::top_up(mine.cash, theirs.pool, micros(5)).unwrap();
         let mut tx = db.begin().await.unwrap();
-        let outcome = tx.posting_apply(&header(&mine, IdemKey::top_up(mine.op.id())), &across).await;
-        assert!(matches!(outcome, Err(Error::Missing)), "{outcome:?}");
-        commit(tx, &mine.op).await;
+        let mut journal = tx.journal(&mine.op, mine.team, &Concern::default()).await.unwrap();
+        let outcome = journal.post(mine.header(fresh_key(&mine)), &across);
+        assert!(outcome.is_err(), "{outcome:?}");
+        drop(tx);
         assert_eq!(theirs.dump().await, before);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_was_read_before_another_wrote_is_not_written() {
+    on_both(async |db: Db| {
+        let w = World::new(&db, 22).await;
+        let gift = Posting::goodwill(w.promo, w.pool, micros(5)).unwrap();
+        let key = || IdemKey::request(TransactionKind::Goodwill, w.op.id());
+        // A look takes no lock, so it is what a journal without one would have read.
+        let mut read = db.read().await.unwrap();
+        let mut stale = read.journal_look(&w.op, w.team, &Concern::default()).await.unwrap();
+        drop(read);
+        assert_eq!(w.post(w.header(key()), Ok(gift.clone())).await.unwrap(), Outcome::Applied);
+        let after = w.dump().await;
+        assert_eq!(stale.post(w.header(key()), &gift).unwrap(), Outcome::Applied);
+        let mut tx = db.begin().await.unwrap();
+        let refused = tx.journal_write(&stale).await;
+        assert!(refused.is_err(), "{refused:?}");
+        drop(tx);
+        assert!(matches!(refused, Err(Error::Moved | Error::Unique(_))), "{refused:?}");
+        assert_eq!(w.dump().await, after);
     })
     .await;
 }

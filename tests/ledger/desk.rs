@@ -3,244 +3,205 @@
 use muster::{
     ids::*,
     ledger::{
-        hold::{Hold, HoldState},
-        interval::{Segment, Watermark, boundary},
-        posting::{Header, IdemKey, Posting, TransactionKind},
-        rating::{Charge, Tally},
+        budget::Budget,
+        interval::Segment,
+        journal::{Journal, Outcome, Rows},
+        posting::{Header, IdemKey, Posting},
     },
-    money::{Credits, NanoCredits},
-    store::{Outcome, Tx},
-    time::{Span, Timestamp},
+    money::Credits,
+    store::{Advance, Concern, Error, ExportCursor, Tx},
+    time::Timestamp,
 };
 
 use crate::{
-    model::{Command, SLOTS},
-    world::{NOW, World, commit},
+    clerk::{Clerk, Deed},
+    model::{Command, Picture, Plan},
+    world::{World, commit},
 };
-
-/// What was applied, so that it can be tried again.
-pub(crate) type Applied = (Header, Posting);
 
 /// A team at work.
 pub(crate) struct Desk {
     pub(crate) world: World,
-    pub(crate) applied: Vec<Applied>,
-    running: [Option<(HoldId, SegmentId)>; SLOTS],
+    pub(crate) clerk: Clerk,
+    pub(crate) plans: Vec<Plan>,
+    /// What was applied, so that it can be tried again.
+    pub(crate) applied: Vec<Header>,
 }
 
 impl Desk {
     pub(crate) fn new(world: World) -> Self {
-        Self { world, applied: Vec::new(), running: [None; SLOTS] }
+        let clerk = Clerk::new(world.seed);
+        Self { world, clerk, plans: Vec::new(), applied: Vec::new() }
+    }
+
+    /// A team with these budgets.
+    pub(crate) async fn with(world: World, plans: &[Plan]) -> Self {
+        let desk = Self { plans: plans.to_vec(), ..Self::new(world) };
+        let mut tx = desk.world.db.begin().await.unwrap();
+        for budget in desk.clerk.budgets(plans) {
+            plant_budget(&mut tx, &budget).await;
+        }
+        commit(tx, &desk.world.op).await;
+        desk
     }
 
     /// Does it; false when it was refused, and then nothing was written.
     pub(crate) async fn run(&mut self, command: &Command) -> bool {
-        let w = &self.world;
-        match *command {
-            Command::TopUp(amount) => {
-                let key = IdemKey::top_up(w.op.id());
-                self.post(key, Posting::top_up(w.cash, w.pool, micros(amount)).unwrap()).await
-            }
-            Command::Assign(slot, amount) => {
-                let key = IdemKey::request(TransactionKind::Assign, w.op.id());
-                self.post(key, Posting::assign(w.pool, w.wallets[slot], micros(amount)).unwrap()).await
-            }
-            Command::Reclaim(slot, amount) => {
-                let key = IdemKey::request(TransactionKind::Reclaim, w.op.id());
-                self.post(key, Posting::reclaim(w.wallets[slot], w.pool, micros(amount)).unwrap()).await
-            }
-            Command::Place(slot, amount) if self.running[slot].is_none() => self.place(slot, amount).await,
-            Command::Place(..) => false,
-            Command::Extend(slot, amount) => match self.running[slot] {
-                Some((hold, _)) => self.extend(slot, hold, amount).await,
-                None => false,
-            },
-            Command::Capture(slot, nano) => match self.running[slot] {
-                Some((hold, segment)) => self.capture(slot, hold, segment, nano).await,
-                None => false,
-            },
-            Command::Release(slot) => match self.running[slot].take() {
-                Some((hold, segment)) => self.release(slot, hold, segment).await,
-                None => false,
-            },
-        }
-    }
-
-    async fn post(&mut self, key: IdemKey, posting: Posting) -> bool {
+        self.clerk.tick(command);
         let mut tx = self.world.db.begin().await.unwrap();
-        let applied = self.apply(&mut tx, key, posting).await;
-        if applied {
-            commit(tx, &self.world.op).await;
-        }
-        applied
-    }
-
-    async fn apply(&mut self, tx: &mut Tx, key: IdemKey, posting: Posting) -> bool {
-        let header = header(&self.world, key);
-        let applied = tx.posting_apply(&header, &posting).await.unwrap() == Outcome::Applied;
-        if applied {
-            self.applied.push((header, posting));
-        }
-        applied
-    }
-
-    async fn place(&mut self, slot: usize, amount: i64) -> bool {
-        let (account, revenue) = (self.world.wallets[slot], self.world.revenue);
-        let mut tx = self.world.db.begin().await.unwrap();
-        let hold: HoldId = self.world.op.id();
-        let posting = Posting::hold_place(account, revenue, micros(amount)).unwrap();
-        if !self.apply(&mut tx, IdemKey::hold_place(hold), posting).await {
+        let mut journal = self.journal(&mut tx).await;
+        let before = journal.rows().clone();
+        let Some(deed) = self.clerk.act(&mut journal, command) else {
+            assert_eq!(journal.rows(), &before, "{command:?} was refused and changed something");
+            assert!(journal.written().is_empty(), "{command:?} was refused and wrote something");
             return false;
-        }
-        let instance = self.world.plant_instance(&mut tx, self.world.members[slot]).await;
-        tx.hold_insert(&new_hold(&self.world, slot, hold, instance, amount)).await.unwrap();
-        let segment = new_segment(&self.world, slot, instance);
-        tx.segment_open(&segment).await.unwrap();
-        commit(tx, &self.world.op).await;
-        self.running[slot] = Some((hold, segment.id));
-        true
-    }
-
-    async fn extend(&mut self, slot: usize, id: HoldId, amount: i64) -> bool {
-        let mut tx = self.world.db.begin().await.unwrap();
-        let hold = tx.hold_fetch(id).await.unwrap().unwrap();
-        let posting =
-            Posting::hold_extend(self.world.wallets[slot], self.world.revenue, micros(amount)).unwrap();
-        if !self.apply(&mut tx, IdemKey::hold_extend(id, hold.extensions + 1), posting).await {
-            return false;
-        }
-        assert!(tx.hold_extend(id, micros(amount), hold.extensions).await.unwrap());
+        };
+        self.applied.extend(journal.written().iter().map(|written| written.header.clone()));
+        self.world.write(&mut tx, &journal, &deed).await;
         commit(tx, &self.world.op).await;
         true
     }
 
-    async fn capture(&mut self, slot: usize, hold: HoldId, segment: SegmentId, nano: i64) -> bool {
-        let nano = NanoCredits::from_nanos(nano);
-        let mut tx = self.world.db.begin().await.unwrap();
-        let segment = tx.segment_fetch(segment).await.unwrap().unwrap();
-        let proof = boundary(segment.start_at, segment.grid, segment.next_k + 1);
-        assert!(tx.segment_proof_advance(segment.id, proof).await.unwrap());
-        let segment = tx.segment_fetch(segment.id).await.unwrap().unwrap();
-        let intervals: Vec<_> = segment.closed_intervals().collect();
-        let [interval] = intervals[..] else { panic!("expected one interval, got {intervals:?}") };
-
-        let mut tally = Tally::from_cumulative(segment.cumulative);
-        let amount = tally.charge(nano).unwrap();
-        let cover = tx.hold_fetch(hold).await.unwrap().unwrap().cover(amount).unwrap();
-        let mut charge = new_charge(&segment, interval.from, interval.to, interval.k);
-        (charge.nano, charge.amount, charge.uncovered) = (nano, amount, cover.uncovered);
-        if amount.is_positive() {
-            let w = &self.world;
-            let posting = Posting::capture(w.wallets[slot], w.revenue, w.receivable, cover).unwrap();
-            let key = IdemKey::capture(segment.id, interval.k, 0);
-            assert!(self.apply(&mut tx, key, posting).await, "a capture was refused");
-            charge.transaction = self.applied.last().map(|(header, _)| header.id);
+    /// Does them all; each must be possible.
+    pub(crate) async fn run_all(&mut self, commands: &[Command]) {
+        for command in commands {
+            assert!(self.run(command).await, "{command:?}");
         }
-        assert!(tx.hold_capture(hold, cover.covered).await.unwrap());
-        tx.charge_insert(&charge).await.unwrap();
-        let to = Watermark { billed_until: interval.to, next_k: interval.k + 1 };
-        assert!(tx.segment_advance(segment.id, segment.watermark(), to, tally.cumulative()).await.unwrap());
-        commit(tx, &self.world.op).await;
-        true
     }
 
-    async fn release(&mut self, slot: usize, hold: HoldId, segment: SegmentId) -> bool {
-        let mut tx = self.world.db.begin().await.unwrap();
-        assert!(tx.segment_close(segment, Timestamp::from_micros(0)).await.unwrap().is_some());
-        assert!(tx.segment_close(segment, NOW).await.unwrap().is_none());
-        let rest = tx.hold_fetch(hold).await.unwrap().unwrap().remaining().unwrap();
-        if rest.is_positive() {
-            let posting = Posting::hold_release(self.world.wallets[slot], self.world.revenue, rest).unwrap();
-            assert!(self.apply(&mut tx, IdemKey::hold_release(hold), posting).await);
+    async fn journal(&self, tx: &mut Tx) -> Journal {
+        tx.journal(&self.world.op, self.clerk.team, &self.concern()).await.unwrap()
+    }
+
+    fn concern(&self) -> Concern {
+        Concern {
+            members: self.clerk.members.to_vec(),
+            instances: self.clerk.runs.iter().flatten().map(|run| run.instance).collect(),
+            keys: vec![self.clerk.key],
+            lots: self.clerk.lots_charged(),
         }
-        assert!(tx.hold_close(hold, rest, NOW).await.unwrap());
-        assert!(!tx.hold_close(hold, Credits::ZERO, NOW).await.unwrap(), "a hold was closed twice");
-        commit(tx, &self.world.op).await;
-        true
+    }
+
+    /// The rows as they stand.
+    pub(crate) async fn rows(&self) -> Rows {
+        let mut read = self.world.db.read().await.unwrap();
+        let journal = read.journal_look(&self.world.op, self.clerk.team, &self.concern()).await.unwrap();
+        journal.rows().clone()
+    }
+
+    /// What can be seen of the books.
+    pub(crate) async fn picture(&self) -> Picture {
+        self.clerk.picture(&self.rows().await, &self.plans)
+    }
+
+    /// Records everything again, and finds the books as they were.
+    pub(crate) async fn replay(&self) {
+        let before = self.world.dump().await;
+        for header in &self.applied {
+            let again = Header { id: self.world.op.id(), ..header.clone() };
+            let refused =
+                self.world.post(again, Posting::top_up(self.world.cash, self.world.pool, ONE)).await;
+            assert!(matches!(refused, Err(Error::Recorded)), "{header:?}: {refused:?}");
+        }
+        assert_eq!(self.world.dump().await, before);
     }
 }
 
-pub(crate) fn micros(micros: i64) -> Credits {
-    Credits::from_micros(micros)
-}
+/// The smallest amount of money.
+const ONE: Credits = Credits::from_micros(1);
 
-pub(crate) fn header(world: &World, idem_key: IdemKey) -> Header {
-    Header {
-        id: world.op.id(),
-        team: world.team,
-        occurred_at: NOW,
-        recorded_at: NOW,
-        actor: world.op.actor.name(),
-        reason: String::new(),
-        member: None,
-        instance: None,
-        reverses: None,
-        idem_key,
+impl World {
+    /// Posts on its own, in the books of the header's team.
+    pub(crate) async fn post(
+        &self,
+        header: Header,
+        posting: Result<Posting, muster::ledger::posting::Error>,
+    ) -> Result<Outcome, Error> {
+        let concern = Concern { members: self.members.to_vec(), ..Concern::default() };
+        self.post_with(&concern, header, posting).await
+    }
+
+    /// Posts on its own, with more rows at hand.
+    pub(crate) async fn post_with(
+        &self,
+        concern: &Concern,
+        header: Header,
+        posting: Result<Posting, muster::ledger::posting::Error>,
+    ) -> Result<Outcome, Error> {
+        let mut tx = self.db.begin().await?;
+        let mut journal = tx.journal(&self.op, header.team, concern).await?;
+        let outcome = journal.post(header, &posting.unwrap()).expect("the journal has what it needs");
+        if outcome == Outcome::Applied {
+            tx.journal_write(&journal).await?;
+            commit(tx, &self.op).await;
+        }
+        Ok(outcome)
+    }
+
+    /// Writes what a clerk did.
+    pub(crate) async fn write(&self, tx: &mut Tx, journal: &Journal, deed: &Deed) {
+        if let Some((instance, member, key)) = deed.instance {
+            self.plant_instance_as(tx, instance, member, key).await;
+        }
+        if let Some((id, amount)) = deed.top_up {
+            self.plant_top_up(tx, id, amount).await;
+        }
+        tx.journal_write(journal).await.unwrap();
+        if let Some(segment) = &deed.opened {
+            tx.segment_open(segment).await.unwrap();
+        }
+        if let Some((from, to)) = &deed.advanced {
+            advance(tx, from, to).await;
+        }
+        tx.charges_insert(deed.charge.as_slice()).await.unwrap();
+        if let Some(segment) = deed.closed {
+            let start = Timestamp::from_micros(0);
+            assert!(tx.segment_close(segment, start).await.unwrap().is_some());
+            assert!(tx.segment_close(segment, start).await.unwrap().is_none(), "a segment was closed twice");
+        }
+    }
+
+    /// The whole books, as the operator exports them.
+    pub(crate) async fn dump(&self) -> String {
+        let mut read = self.db.read().await.unwrap();
+        let (mut text, mut cursor) = (String::new(), ExportCursor::dump());
+        while let Some(page) = read.export_page(&mut cursor).await.unwrap() {
+            text.push_str(&page);
+        }
+        text
+    }
+
+    async fn plant_top_up(&self, tx: &mut Tx, id: TopUpId, amount: Credits) {
+        const TOP_UP: &str = "
+            INSERT INTO top_ups (id, team, amount, provider, state, automatic, note, requested_by, confirmed_by,
+                refunded, failure, next_at, tries, created_at)
+            VALUES ($1, $2, $3, 'manual', 'succeeded', $4, '', 'test', '[]', 0, '', 0, 0, 0)";
+        let insert = tx.query(TOP_UP).bind(id).bind(self.team).bind(amount).bind(false);
+        insert.execute().await.unwrap();
     }
 }
 
-pub(crate) fn new_hold(world: &World, slot: usize, id: HoldId, instance: InstanceId, amount: i64) -> Hold {
-    Hold {
-        id,
-        team: world.team,
-        member: world.members[slot],
-        instance,
-        account: world.wallets[slot],
-        reserved: micros(amount),
-        captured: Credits::ZERO,
-        released: Credits::ZERO,
-        extensions: 0,
-        state: HoldState::Open,
-        created_at: NOW,
-        closed_at: None,
+async fn advance(tx: &mut Tx, from: &Segment, to: &Segment) {
+    if to.end_at.is_none() {
+        tx.segment_proof_advance(from.id, to.proof_at).await.unwrap();
     }
+    let advance =
+        Advance { segment: from.id, from: from.watermark(), to: to.watermark(), cumulative: to.cumulative };
+    tx.segments_advance(&[advance]).await.unwrap();
 }
 
-pub(crate) fn new_segment(world: &World, slot: usize, instance: InstanceId) -> Segment {
-    let start_at = NOW + Span::from_seconds(17);
-    Segment {
-        id: world.op.id(),
-        team: world.team,
-        member: world.members[slot],
-        instance,
-        kind: "instance".to_owned(),
-        number: 0,
-        quantity: 1,
-        price_version: world.price_version,
-        unit_price: NanoCredits::ZERO,
-        grid: Span::from_seconds(60),
-        start_at,
-        end_at: None,
-        proof_at: start_at,
-        billed_until: start_at,
-        next_k: 0,
-        cumulative: NanoCredits::ZERO,
-        settled: false,
-    }
+async fn plant_budget(tx: &mut Tx, budget: &Budget) {
+    const BUDGET: &str = "
+        INSERT INTO budgets (id, team, name, scope, subject, period, ceiling, thresholds, reaction, active, version,
+            created_by, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, '[]', $8, $9, 1, 'test', $10)";
+    let insert = tx.query(BUDGET).bind(budget.id).bind(budget.team).bind(budget.name.as_str());
+    let insert = insert.bind(budget.scope).bind(budget.subject.as_str()).bind(budget.period);
+    let insert = insert.bind(budget.ceiling).bind(budget.reaction).bind(true).bind(budget.created_at);
+    insert.execute().await.unwrap();
 }
 
-fn new_charge(segment: &Segment, from_at: Timestamp, to_at: Timestamp, k: u64) -> Charge {
-    Charge {
-        segment: segment.id,
-        k,
-        revision: 0,
-        team: segment.team,
-        member: segment.member,
-        instance: segment.instance,
-        kind: segment.kind.clone(),
-        from_at,
-        to_at,
-        quantity: segment.quantity,
-        nano: NanoCredits::ZERO,
-        amount: Credits::ZERO,
-        uncovered: Credits::ZERO,
-        price_version: segment.price_version,
-        component_digest: String::new(),
-        config_digest: String::new(),
-        input_digest: String::new(),
-        parked: false,
-        parked_because: String::new(),
-        transaction: None,
-        created_at: NOW,
-    }
+/// The key of a top-up that nobody else makes.
+pub(crate) fn fresh_key(world: &World) -> IdemKey {
+    IdemKey::top_up(world.op.id())
 }

@@ -3,18 +3,20 @@
 use muster::{
     ids::{PriceVersionId, TransactionId},
     ledger::{
-        posting::{IdemKey, Posting},
-        top_up::{TopUp, TopUpState},
+        journal::Outcome,
+        lot::Part,
+        posting::{IdemKey, LotUse, Posting},
     },
     money::Credits,
-    store::{ChargeCursor, ChargeFilter, Db, Outcome, PriceVersion},
+    store::{ChargeCursor, ChargeFilter, Concern, Db, Error, PriceVersion},
     time::Timestamp,
 };
 
 use crate::{
-    desk::{Desk, header, micros},
+    clerk::micros,
+    desk::Desk,
     model::Command,
-    world::{NOW, World, commit, on_both},
+    world::{NOW, World, on_both},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +49,8 @@ async fn pages_of_charges_and_transactions_join_to_the_whole_without_repeats() {
         let one = ChargeFilter { member: Some(w.members[1]), kind: "instance".to_owned() };
         let of_one = read.charges_page(w.team, &one, ChargeCursor::START, 100).await.unwrap();
         assert_eq!(of_one.len(), 5);
-        let of_instance = read.charges_page_of_instance(of_one[0].instance, ChargeCursor::START, 100).await;
+        let instance = of_one[0].instance.unwrap();
+        let of_instance = read.charges_page_of_instance(instance, ChargeCursor::START, 100).await;
         assert_eq!(of_instance.unwrap(), of_one);
         let none = ChargeFilter { member: None, kind: "disk".to_owned() };
         assert_eq!(read.charges_page(w.team, &none, ChargeCursor::START, 100).await.unwrap(), []);
@@ -56,7 +59,7 @@ async fn pages_of_charges_and_transactions_join_to_the_whole_without_repeats() {
         assert_eq!(spent, micros(75));
         assert_eq!(read.charges_sum(w.team, None, since, until).await.unwrap(), micros(150));
         assert_eq!(read.charges_sum(w.team, None, since, NOW).await.unwrap(), Credits::ZERO);
-        assert_eq!(read.charges_sum_of_instance(of_one[0].instance).await.unwrap(), micros(75));
+        assert_eq!(read.charges_sum_of_instance(instance).await.unwrap(), micros(75));
 
         let whole = read.transactions_page(w.team, None, 100).await.unwrap();
         assert_eq!(whole.len(), desk.applied.len());
@@ -68,9 +71,14 @@ async fn pages_of_charges_and_transactions_join_to_the_whole_without_repeats() {
             pages.extend(page);
         }
         assert_eq!(pages, whole);
-        let (first, posting) = &desk.applied[0];
+        let first = &desk.applied[0];
         let found = read.transaction_fetch(first.id).await.unwrap().unwrap();
+        let posting = Posting::top_up(w.cash, w.pool, micros(5_000)).unwrap();
         assert_eq!((&found.header, found.kind, &found.lines[..]), (first, posting.kind(), posting.lines()));
+        let books = read.bookings_of_team(w.team, 2, 3).await.unwrap();
+        assert_eq!(books.iter().map(|booking| booking.seq).collect::<Vec<_>>(), [3, 4, 5]);
+        let headers: Vec<_> = books.into_iter().map(|booking| booking.header).collect();
+        assert_eq!(headers, desk.applied[2..5]);
         assert_eq!(read.transactions_page_of_member(w.members[0], None, 9).await.unwrap(), []);
     })
     .await;
@@ -85,49 +93,27 @@ async fn a_reversal_refunds_once_and_names_what_it_takes_back() {
         }
         assert!(desk.run(&Command::Capture(0, 70_000)).await);
         let w = &desk.world;
-        let (captured, posting) = desk.applied.last().unwrap();
-        let refund = Posting::reversal(posting.lines()).unwrap();
-        let mut back = header(w, IdemKey::reversal(captured.id));
-        (back.reverses, back.member) = (Some(captured.id), Some(w.members[0]));
-        for expected in [Outcome::Applied, Outcome::AlreadyApplied] {
-            let mut tx = db.begin().await.unwrap();
-            assert_eq!(tx.posting_apply(&back, &refund).await.unwrap(), expected);
-            commit(tx, &w.op).await;
-        }
+        let captured = desk.applied.last().unwrap();
+        let mut read = db.read().await.unwrap();
+        let lines = read.transaction_fetch(captured.id).await.unwrap().unwrap().lines;
+        let parts: Vec<Part> = read.lot_moves_of(captured.id, 2).await.unwrap();
+        drop(read);
+        let lots = parts.iter().map(|part| part.lot).collect();
+        let concern = Concern { members: w.members.to_vec(), lots, ..Concern::default() };
+        let back = LotUse::Back { parts, otherwise: NOW };
+        let refund = Posting::reversal(&lines, back);
+        let mut header = w.header(IdemKey::reversal(captured.id));
+        (header.reverses, header.member) = (Some(captured.id), Some(w.members[0]));
+        let once = w.post_with(&concern, header.clone(), refund.clone()).await;
+        assert_eq!(once.unwrap(), Outcome::Applied);
+        let again = muster::ledger::posting::Header { id: w.op.id(), ..header.clone() };
+        let twice = w.post_with(&concern, again, refund).await;
+        assert!(matches!(twice, Err(Error::Recorded)), "{twice:?}");
+        assert_eq!(desk.picture().await.purses[1], (90, 0));
         w.assert_sound().await;
         let mut read = db.read().await.unwrap();
         let of_member = read.transactions_page_of_member(w.members[0], None, 9).await.unwrap();
-        assert_eq!(of_member.iter().map(|t| &t.header).collect::<Vec<_>>(), [&back]);
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_top_up_is_decided_once() {
-    on_both(async |db: Db| {
-        let w = World::new(&db, 5).await;
-        let top_up = TopUp {
-            id: w.op.id(),
-            team: w.team,
-            amount: micros(12_500_000),
-            provider: "manual".to_owned(),
-            state: TopUpState::Pending,
-            note: "invoice 7".to_owned(),
-            requested_by: "owner".to_owned(),
-            decided_by: None,
-            created_at: NOW,
-            decided_at: None,
-        };
-        let mut tx = db.begin().await.unwrap();
-        tx.top_up_insert(&top_up).await.unwrap();
-        assert_eq!(tx.top_up_fetch(top_up.id).await.unwrap().as_ref(), Some(&top_up));
-        assert_eq!(tx.top_ups_pending_page(None, 9).await.unwrap(), std::slice::from_ref(&top_up));
-        assert!(tx.top_up_decide(top_up.id, TopUpState::Succeeded, "operator", NOW).await.unwrap());
-        assert!(!tx.top_up_decide(top_up.id, TopUpState::Refused, "operator", NOW).await.unwrap());
-        let page = tx.top_ups_page(w.team, None, 9).await.unwrap();
-        assert_eq!(page[0].state, TopUpState::Succeeded);
-        assert_eq!(tx.top_ups_page(w.team, Some(top_up.id), 9).await.unwrap(), []);
-        assert_eq!(tx.top_ups_pending_page(None, 9).await.unwrap(), []);
+        assert_eq!(of_member.iter().map(|t| &t.header).collect::<Vec<_>>(), [&header]);
     })
     .await;
 }
@@ -145,15 +131,17 @@ async fn a_team_pays_its_own_newest_price_or_else_the_site_s() {
             config_digest: String::new(),
             created_by: "operator".to_owned(),
             created_at: NOW,
+            product: None,
+            effective_at: NOW,
         };
-        let other = w.op.id();
+        let (other, product) = (w.op.id(), w.op.id());
         let mut tx = db.begin().await.unwrap();
         assert_eq!(tx.price_version_insert(&version(None, "site 1")).await.unwrap(), 1);
         assert_eq!(tx.price_version_insert(&version(None, "site 2")).await.unwrap(), 2);
         assert_eq!(tx.price_version_insert(&version(Some(w.team), "own 2")).await.unwrap(), 2);
         let config = |found: Option<PriceVersion>| found.unwrap().config;
-        assert_eq!(config(tx.price_version_active(w.team).await.unwrap()), "own 2");
-        assert_eq!(config(tx.price_version_active(other).await.unwrap()), "site 2");
+        assert_eq!(config(tx.price_version_active(w.team, product, NOW).await.unwrap()), "own 2");
+        assert_eq!(config(tx.price_version_active(other, product, NOW).await.unwrap()), "site 2");
         let page = tx.price_versions_page(None, None, 9).await.unwrap();
         assert_eq!(page.iter().map(|v| v.number).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(tx.price_versions_page(None, Some(2), 9).await.unwrap(), page[1..]);

@@ -11,10 +11,13 @@
 #[path = "../support/postgres.rs"]
 mod postgres;
 
+mod chain;
+mod clerk;
 mod commands;
 mod desk;
 mod hands;
 mod lists;
+mod lots;
 mod model;
 mod paper;
 mod segments;

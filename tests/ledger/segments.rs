@@ -5,12 +5,12 @@ use muster::{
     ids::SegmentId,
     ledger::interval::{Segment, Watermark},
     money::NanoCredits,
-    store::Db,
+    store::{Advance, Db, Error},
     time::{Span, Timestamp},
 };
 
 use crate::{
-    desk::new_segment,
+    clerk::Clerk,
     world::{World, commit, on_both},
 };
 
@@ -18,7 +18,16 @@ use crate::{
 async fn running(world: &World, proven_seconds: i64) -> Segment {
     let mut tx = world.db.begin().await.unwrap();
     let instance = world.plant_instance(&mut tx, world.members[0]).await;
-    let segment = new_segment(world, 0, instance);
+    let clerk = Clerk::new(world.seed);
+    let start_at = crate::world::NOW + Span::from_seconds(17);
+    let segment = Segment {
+        id: world.op.id(),
+        grid: Span::from_seconds(60),
+        start_at,
+        proof_at: start_at,
+        billed_until: start_at,
+        ..clerk.segment(0, Some(instance), instance.to_string())
+    };
     tx.segment_open(&segment).await.unwrap();
     let proof = segment.start_at + Span::from_seconds(proven_seconds);
     assert!(tx.segment_proof_advance(segment.id, proof).await.unwrap());
@@ -39,9 +48,15 @@ fn reach(segment: &Segment) -> Watermark {
 
 async fn advance(world: &World, read: &Segment, to: Watermark) -> bool {
     let mut tx = world.db.begin().await.unwrap();
-    let won = tx.segment_advance(read.id, read.watermark(), to, NanoCredits::ZERO).await.unwrap();
-    commit(tx, &world.op).await;
-    won
+    let advance = Advance { segment: read.id, from: read.watermark(), to, cumulative: NanoCredits::ZERO };
+    match tx.segments_advance(&[advance]).await {
+        Ok(()) => {
+            commit(tx, &world.op).await;
+            true
+        }
+        Err(Error::Moved) => false,
+        Err(error) => panic!("{error:?}"),
+    }
 }
 
 async fn close(world: &World, id: SegmentId, end: Timestamp) -> Option<Timestamp> {

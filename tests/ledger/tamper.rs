@@ -7,40 +7,43 @@ use muster::{
 };
 
 use crate::{
+    chain::link,
     desk::Desk,
-    model::Command,
+    model::{Bite, Command, Plan, Whose},
     world::{World, commit, on_both},
 };
 
 /// Takes the guards of the append-only tables away.
-async fn disarm(tx: &mut Tx) {
+pub(crate) async fn disarm(tx: &mut Tx) {
     const ENTRIES_SQLITE: &str = "DROP TRIGGER entries_keep";
     const ENTRIES_POSTGRES: &str = "ALTER TABLE entries DISABLE TRIGGER entries_keep";
     const TRANSACTIONS_SQLITE: &str = "DROP TRIGGER transactions_keep";
     const TRANSACTIONS_POSTGRES: &str = "ALTER TABLE transactions DISABLE TRIGGER transactions_keep";
+    const MOVES_SQLITE: &str = "DROP TRIGGER lot_moves_keep";
+    const MOVES_POSTGRES: &str = "ALTER TABLE lot_moves DISABLE TRIGGER lot_moves_keep";
+    tx.query_by(MOVES_SQLITE, MOVES_POSTGRES).execute().await.unwrap();
     tx.query_by(ENTRIES_SQLITE, ENTRIES_POSTGRES).execute().await.unwrap();
     tx.query_by(TRANSACTIONS_SQLITE, TRANSACTIONS_POSTGRES).execute().await.unwrap();
 }
 
 async fn desk_with_a_charge(db: &Db) -> Desk {
-    let mut desk = Desk::new(World::new(db, 9).await);
-    for command in [Command::TopUp(900), Command::Assign(0, 500), Command::Place(0, 100)] {
-        assert!(desk.run(&command).await);
-    }
-    for nano in [60_000, 60_000] {
-        assert!(desk.run(&Command::Capture(0, nano)).await);
-    }
+    use Command as C;
+    let plan = Plan { whose: Whose::Team, monthly: true, ceiling: 10_000, bite: Bite::Drain };
+    let mut desk = Desk::with(World::new(db, 9).await, &[plan]).await;
+    desk.run_all(&[C::TopUp(900), C::Grant(100, Some(30)), C::Assign(0, 500), C::Place(0, 200)]).await;
+    desk.run_all(&[C::Capture(0, 60_000), C::Capture(0, 60_000), C::GiveBack(0, 50)]).await;
+    link(&desk.world, 100).await;
     desk.world.assert_sound().await;
     desk
 }
 
-async fn write(db: &Db, desk: &Desk, sql: &'static str, id: &str) {
+pub(crate) async fn write(db: &Db, desk: &Desk, sql: &'static str, id: &str) {
     let mut tx = db.begin().await.unwrap();
     assert!(tx.query(sql).bind(id).execute().await.unwrap() > 0, "{sql} changed nothing");
     commit(tx, &desk.world.op).await;
 }
 
-async fn verify(db: &Db) -> Report {
+pub(crate) async fn verify(db: &Db) -> Report {
     db.read().await.unwrap().ledger_verify().await.unwrap()
 }
 
@@ -53,6 +56,10 @@ async fn the_books_refuse_to_be_rewritten() {
             "DELETE FROM entries WHERE line = 0 OR account = $1",
             "UPDATE transactions SET reason = 'other' WHERE id <> $1",
             "DELETE FROM transactions WHERE id <> $1",
+            "UPDATE lot_moves SET amount = amount + 1 WHERE lot <> $1",
+            "DELETE FROM lot_moves WHERE lot <> $1",
+            "UPDATE ledger_links SET digest = 'x' WHERE team <> $1",
+            "DELETE FROM ledger_links WHERE team <> $1",
         ] {
             let mut tx = db.begin().await.unwrap();
             assert!(tx.query(sql).bind("").execute().await.is_err(), "{sql}");
@@ -78,7 +85,10 @@ async fn verify_names_the_row_that_was_tampered_with() {
         let mut tx = db.begin().await.unwrap();
         disarm(&mut tx).await;
         commit(tx, &desk.world.op).await;
-        for tamper in tampers(&desk).await {
+        let tampers = tampers(&desk).await;
+        let untried = |invariant: &&Invariant| tampers.iter().all(|tamper| tamper.invariant != **invariant);
+        assert_eq!(Invariant::ALL.iter().filter(untried).collect::<Vec<_>>(), [] as [&Invariant; 0]);
+        for tamper in tampers {
             write(&db, &desk, tamper.sql, &tamper.row).await;
             let report = verify(&db).await;
             let told = report.violations.iter().any(|violation| {
@@ -98,13 +108,22 @@ async fn verify_names_the_row_that_was_tampered_with() {
 
 async fn tampers(desk: &Desk) -> Vec<Tamper> {
     let w = &desk.world;
-    let capture = desk.applied.last().unwrap().0.id.to_string();
-    let top_up = desk.applied[0].0.id.to_string();
+    let [top_up, grant, .., capture, correction] = &desk.applied[..] else { panic!("too little was done") };
+    let [top_up, grant, capture, correction] =
+        [top_up, grant, capture, correction].map(|header| header.id.to_string());
     let (wallet, cash, team) = (w.wallets[0].to_string(), w.cash.to_string(), w.team.to_string());
     let mut read = w.db.read().await.unwrap();
     let segment = read.segments_due_page(None, 1).await.unwrap().remove(0);
-    let hold = read.hold_open_of_instance(segment.instance).await.unwrap().unwrap();
+    let hold = read.hold_open_of_instance(segment.instance.unwrap()).await.unwrap().unwrap();
     let (segment, hold) = (segment.id.to_string(), hold.id.to_string());
+    drop(read);
+    let rows = desk.rows().await;
+    let gift = rows.lots.values().find(|lot| lot.parent.is_none() && lot.terms.expires_at.is_some());
+    let gift = gift.map(|lot| lot.id.to_string());
+    let own = rows.lots.values().find(|lot| lot.account == w.wallets[0] && lot.terms.expires_at.is_none());
+    let paid = own.unwrap().id.to_string();
+    let budget = desk.clerk.budgets(&desk.plans)[0].id.to_string();
+    let payment = desk.applied[0].idem_key.as_str().strip_prefix("top_up/").unwrap().to_owned();
     let tamper = |invariant, named: &str, row: &str, sql, undo| Tamper {
         sql,
         undo,
@@ -182,6 +201,146 @@ async fn tampers(desk: &Desk) -> Vec<Tamper> {
             &capture,
             "UPDATE transactions SET idem_key = 'x' || idem_key WHERE id = $1",
             "UPDATE transactions SET idem_key = substr(idem_key, 2) WHERE id = $1",
+        ),
+        tamper(
+            Invariant::NumbersComplete,
+            &correction,
+            &correction,
+            "UPDATE transactions SET seq = seq + 7 WHERE id = $1",
+            "UPDATE transactions SET seq = seq - 7 WHERE id = $1",
+        ),
+        tamper(
+            Invariant::NumbersComplete,
+            &team,
+            &team,
+            "UPDATE teams SET booked = booked + 1 WHERE id = $1",
+            "UPDATE teams SET booked = booked - 1 WHERE id = $1",
+        ),
+        tamper(
+            Invariant::ChainIntact,
+            &team,
+            &top_up,
+            "UPDATE transactions SET reason = 'other' WHERE id = $1",
+            "UPDATE transactions SET reason = '' WHERE id = $1",
+        ),
+        tamper(
+            Invariant::LotsMatch,
+            &paid,
+            &paid,
+            "UPDATE lots SET spent = spent + 5 WHERE id = $1",
+            "UPDATE lots SET spent = spent - 5 WHERE id = $1",
+        ),
+        tamper(
+            Invariant::LotsMatch,
+            &wallet,
+            &paid,
+            "UPDATE lots SET amount = amount + 5 WHERE id = $1",
+            "UPDATE lots SET amount = amount - 5 WHERE id = $1",
+        ),
+        tamper(
+            Invariant::LotsMatch,
+            &paid,
+            &paid,
+            "UPDATE lots SET amount = amount + 5, spent = spent + 5 WHERE id = $1",
+            "UPDATE lots SET amount = amount - 5, spent = spent - 5 WHERE id = $1",
+        ),
+        tamper(
+            Invariant::LotsMatch,
+            &paid,
+            &paid,
+            "UPDATE lots SET origin = 'lot_00000000000000000000000000000000' WHERE id = $1",
+            "UPDATE lots SET origin = parent WHERE id = $1",
+        ),
+        tamper(
+            Invariant::LinesNameLots,
+            &top_up,
+            &top_up,
+            "UPDATE lot_moves SET amount = amount - 1 WHERE transaction_id = $1",
+            "UPDATE lot_moves SET amount = amount + 1 WHERE transaction_id = $1",
+        ),
+        tamper(
+            Invariant::LotsInOrder,
+            gift.as_deref().unwrap(),
+            gift.as_deref().unwrap(),
+            "UPDATE lots SET priority = priority + 500 WHERE id = $1",
+            "UPDATE lots SET priority = priority - 500 WHERE id = $1",
+        ),
+        tamper(
+            Invariant::LotsInOrder,
+            gift.as_deref().unwrap(),
+            gift.as_deref().unwrap(),
+            "UPDATE lots SET expires_at = expires_at - 2592000000000 WHERE id = $1",
+            "UPDATE lots SET expires_at = expires_at + 2592000000000 WHERE id = $1",
+        ),
+        tamper(
+            Invariant::PinsMatch,
+            &hold,
+            &hold,
+            "UPDATE pins SET amount = amount + 5 WHERE hold = $1",
+            "UPDATE pins SET amount = amount - 5 WHERE hold = $1",
+        ),
+        tamper(
+            Invariant::BudgetsMatch,
+            &budget,
+            &budget,
+            "UPDATE budget_periods SET spent = spent + 5 WHERE budget = $1",
+            "UPDATE budget_periods SET spent = spent - 5 WHERE budget = $1",
+        ),
+        tamper(
+            Invariant::BudgetsMatch,
+            &budget,
+            &budget,
+            "UPDATE budget_periods SET reserved = reserved + 5 WHERE budget = $1",
+            "UPDATE budget_periods SET reserved = reserved - 5 WHERE budget = $1",
+        ),
+        tamper(
+            Invariant::BudgetsMatch,
+            &budget,
+            &hold,
+            "UPDATE budget_claims SET reserved = reserved + 5 WHERE hold = $1",
+            "UPDATE budget_claims SET reserved = reserved - 5 WHERE hold = $1",
+        ),
+        tamper(
+            Invariant::RevisionsMatch,
+            &segment,
+            &correction,
+            "UPDATE charges SET to_at = to_at + 1 WHERE transaction_id = $1",
+            "UPDATE charges SET to_at = to_at - 1 WHERE transaction_id = $1",
+        ),
+        tamper(
+            Invariant::RevisionsMatch,
+            &correction,
+            &correction,
+            "UPDATE transactions SET kind = 'adjustment' WHERE id = $1",
+            "UPDATE transactions SET kind = 'correction' WHERE id = $1",
+        ),
+        tamper(
+            Invariant::TopUpsCredited,
+            &cash,
+            &payment,
+            "UPDATE top_ups SET refunded = refunded + 5 WHERE id = $1",
+            "UPDATE top_ups SET refunded = refunded - 5 WHERE id = $1",
+        ),
+        tamper(
+            Invariant::TopUpsCredited,
+            &payment,
+            &payment,
+            "UPDATE top_ups SET amount = amount + 5 WHERE id = $1",
+            "UPDATE top_ups SET amount = amount - 5 WHERE id = $1",
+        ),
+        tamper(
+            Invariant::TopUpsCredited,
+            &payment,
+            &payment,
+            "UPDATE top_ups SET state = 'failed' WHERE id = $1",
+            "UPDATE top_ups SET state = 'succeeded' WHERE id = $1",
+        ),
+        tamper(
+            Invariant::TopUpsCredited,
+            &grant,
+            &grant,
+            "UPDATE transactions SET kind = 'top_up' WHERE id = $1",
+            "UPDATE transactions SET kind = 'grant' WHERE id = $1",
         ),
     ]
 }

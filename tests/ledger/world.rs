@@ -5,31 +5,37 @@ use std::{future::Future, sync::Arc};
 use muster::{
     chance::Seeded,
     ids::*,
-    ledger::account::{Account, AccountKind},
+    ledger::{
+        account::{Account, AccountKind},
+        posting::{Header, IdemKey},
+    },
     op::{Actor, Op, SystemActor, SystemWarrant},
     store::{Db, Tx},
-    time::{ManualClock, Timestamp},
+    time::ManualClock,
 };
 
-use crate::{model::SLOTS, postgres::fresh_database};
+pub(crate) use crate::clerk::NOW;
+use crate::{clerk::Clerk, model::SLOTS, postgres::fresh_database};
 
-pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
-
-/// Runs a test on a fresh SQLite file, then on a fresh Postgres database.
-pub(crate) async fn on_both<F: Future<Output = ()>>(test: impl Fn(Db) -> F) {
+/// Runs a test on a fresh SQLite file, then on a fresh Postgres database; what it gave on each.
+pub(crate) async fn on_both<T, F: Future<Output = T>>(test: impl Fn(Db) -> F) -> [T; 2] {
     let folder = tempfile::tempdir().unwrap();
-    let file = Db::open(&format!("sqlite:{}/muster.db", folder.path().display())).await.unwrap();
-    let server = Db::open(&fresh_database()).await.unwrap();
-    for db in [file, server] {
-        db.migrate(NOW).await.unwrap();
-        test(db.clone()).await;
-        db.close().await;
-    }
+    let sqlite = on_one(&format!("sqlite:{}/muster.db", folder.path().display()), &test).await;
+    [sqlite, on_one(&fresh_database(), &test).await]
+}
+
+async fn on_one<T, F: Future<Output = T>>(address: &str, test: &impl Fn(Db) -> F) -> T {
+    let db = Db::open(address).await.unwrap();
+    db.migrate(NOW).await.unwrap();
+    let given = test(db.clone()).await;
+    db.close().await;
+    given
 }
 
 /// What every command is done under.
 pub(crate) fn operation(seed: u64) -> Op {
-    let (clock, chance) = (Arc::new(ManualClock::new(NOW)), Arc::new(Seeded::new(seed)));
+    // Apart from the clerk's own chance, which begins at the seed.
+    let (clock, chance) = (Arc::new(ManualClock::new(NOW)), Arc::new(Seeded::new(seed ^ (1 << 60))));
     Op::new(Actor::System(SystemActor::Meter), clock, chance)
 }
 
@@ -39,15 +45,16 @@ pub(crate) async fn commit(tx: Tx, op: &Op) {
 }
 
 /// A team with its accounts, its members with their wallets, and what is needed to launch.
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) db: Db,
     pub(crate) op: Op,
+    pub(crate) seed: u64,
     pub(crate) team: TeamId,
     pub(crate) members: [MemberId; SLOTS],
     pub(crate) cash: AccountId,
     pub(crate) pool: AccountId,
-    pub(crate) revenue: AccountId,
-    pub(crate) receivable: AccountId,
+    pub(crate) promo: AccountId,
     pub(crate) wallets: [AccountId; SLOTS],
     pub(crate) price_version: PriceVersionId,
     product: ProductId,
@@ -56,11 +63,11 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// The team of the clerk with this seed.
     pub(crate) async fn new(db: &Db, seed: u64) -> Self {
         let op = operation(seed);
-        let team: TeamId = op.id();
-        let members: [MemberId; SLOTS] = std::array::from_fn(|_| op.id());
-        let (product, image, host, price_version) = (op.id(), op.id(), op.id(), op.id());
+        let Clerk { team, members, price_version, .. } = Clerk::new(seed);
+        let (product, image, host) = (op.id(), op.id(), op.id());
         let mut tx = db.begin().await.unwrap();
         plant_catalogue(&mut tx, team, product, image, host, price_version).await;
         for member in members {
@@ -71,11 +78,11 @@ impl World {
             tx.account_insert(&account).await.unwrap();
             account.id
         };
-        let cash = open(None, AccountKind::Cash).await;
-        let pool = open(None, AccountKind::TeamPool).await;
-        let revenue = open(None, AccountKind::Revenue).await;
-        let receivable = open(None, AccountKind::Receivable).await;
-        let mut wallets = [pool; SLOTS];
+        let mut own = std::collections::BTreeMap::new();
+        for &kind in AccountKind::ALL.iter().filter(|kind| !kind.is_personal()) {
+            own.insert(kind, open(None, kind).await);
+        }
+        let mut wallets = [own[&AccountKind::TeamPool]; SLOTS];
         for (wallet, member) in wallets.iter_mut().zip(members) {
             *wallet = open(Some(member), AccountKind::Wallet).await;
         }
@@ -84,12 +91,12 @@ impl World {
         Self {
             db,
             op,
+            seed,
             team,
             members,
-            cash,
-            pool,
-            revenue,
-            receivable,
+            cash: own[&AccountKind::Cash],
+            pool: own[&AccountKind::TeamPool],
+            promo: own[&AccountKind::Promo],
             wallets,
             price_version,
             product,
@@ -98,28 +105,47 @@ impl World {
         }
     }
 
+    /// A header in the team's books, with the world's own clock and chance.
+    pub(crate) fn header(&self, idem_key: IdemKey) -> Header {
+        Header {
+            id: self.op.id(),
+            team: self.team,
+            occurred_at: NOW,
+            recorded_at: NOW,
+            actor: self.op.actor.name(),
+            reason: String::new(),
+            member: None,
+            instance: None,
+            reverses: None,
+            idem_key,
+        }
+    }
+
     /// A row for an instance of `member`.
     pub(crate) async fn plant_instance(&self, tx: &mut Tx, member: MemberId) -> InstanceId {
+        let id = self.op.id();
+        self.plant_instance_as(tx, id, member, None).await;
+        id
+    }
+
+    /// A row for the instance `id` of `member`, launched by `key`.
+    pub(crate) async fn plant_instance_as(
+        &self,
+        tx: &mut Tx,
+        id: InstanceId,
+        member: MemberId,
+        key: Option<ApiKeyId>,
+    ) {
         const INSTANCE: &str = "
             INSERT INTO instances (id, team, member, name, product, image, host, desired, state,
                 reason_detail, generation, unit_qty, gpus, cpu_millis, memory_bytes, spec, spec_digest,
                 jupyter_sealed, ports, price_version, unit_price, quoted_per_hour, created_at, warned_percent,
-                version)
+                version, api_key)
             VALUES ($1, $2, $3, 'box', $4, $5, $6, 'running', 'running', '', 1, 1, 0, 1000, 1, '{}',
-                '', $7, '[]', $8, 0, 0, 0, 0, 1)";
-        let id = self.op.id();
+                '', $7, '[]', $8, 0, 0, 0, 0, 1, $9)";
         let insert = tx.query(INSTANCE).bind(id).bind(self.team).bind(member);
         let insert = insert.bind(self.product).bind(self.image).bind(self.host).bind(vec![0u8]);
-        insert.bind(self.price_version).execute().await.unwrap();
-        id
-    }
-
-    /// All accounts of the team, as text that can be compared.
-    pub(crate) async fn dump(&self) -> String {
-        let mut read = self.db.read().await.unwrap();
-        let accounts = read.accounts_of_team(self.team).await.unwrap();
-        let transactions = read.transactions_page(self.team, None, 10_000).await.unwrap();
-        format!("{accounts:#?}\n{transactions:#?}")
+        insert.bind(self.price_version).bind(key).execute().await.unwrap();
     }
 
     /// Fails with what is wrong unless the books are sound.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::site::Site;
 
 /// A host, a product for 6 credits an hour, and an image.
-async fn plant_offer(site: &Site) -> HostId {
+pub(crate) async fn plant_offer(site: &Site) -> HostId {
     let host = json!({ "name": "one", "endpoint": "simulated:", "region": "here" });
     let host = site.post(&site.operator, "/hosts", host).await.want(201);
     let product = json!({ "name": "cpu", "region": "here", "instance_type": "cpu", "accelerator": "none",
@@ -22,7 +22,7 @@ async fn plant_offer(site: &Site) -> HostId {
 }
 
 /// Lets the host be looked at, and the meter run, after each of `minutes` minutes.
-async fn run(site: &Site, host: HostId, minutes: u32) {
+pub(crate) async fn run(site: &Site, host: HostId, minutes: u32) {
     for _ in 0..minutes {
         for _ in 0..3 {
             site.app.reconcile(&site.app.op(Actor::System(SystemActor::Reconciler)), host).await.unwrap();

@@ -7,11 +7,13 @@ use muster::{
     api::router::{DoorSettings, router},
     app::{
         App, Parts, Settings,
+        payments::Provider,
         secrets::{Seal, Token, TokenKind},
     },
     chance::Seeded,
     ids::{MemberId, TeamId, UserId},
     ledger::account::{Account, AccountKind},
+    money::Credits,
     op::{Actor, Op, SystemActor, SystemWarrant},
     plugins::{Compiler, Limits, PluginSettings, Plugins},
     policy::Policies,
@@ -22,19 +24,29 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 /// On a full minute, so that intervals of a minute begin here.
-const START: Timestamp = Timestamp::from_micros(1_763_800_020_000_000);
+pub(crate) const START: Timestamp = Timestamp::from_micros(1_763_800_020_000_000);
 
 /// A server and the people of its one team.
 pub(crate) struct Site {
     pub(crate) app: Arc<App>,
     pub(crate) clock: Arc<ManualClock>,
+    pub(crate) db: Db,
     pub(crate) member: MemberId,
     pub(crate) operator: Token,
+    pub(crate) second_operator: Token,
     pub(crate) owner: Token,
     pub(crate) admin: Token,
     pub(crate) worker: Token,
-    door: Router,
-    _folder: tempfile::TempDir,
+    chance: Arc<Seeded>,
+    pub(crate) door: Router,
+    folder: tempfile::TempDir,
+}
+
+/// What a server has besides.
+#[derive(Default)]
+pub(crate) struct Extra {
+    pub(crate) providers: Vec<Arc<dyn Provider>>,
+    pub(crate) two_person_above: Option<Credits>,
 }
 
 /// An answer of the server.
@@ -69,10 +81,22 @@ impl Site {
         let sqlite = format!("sqlite:{}", folder.path().join("muster.db").display());
         let other = tempfile::tempdir().unwrap();
         let postgres = crate::postgres::fresh_database();
-        [Self::open(sqlite, folder).await, Self::open(postgres, other).await]
+        [
+            Self::open(sqlite, folder, Extra::default()).await,
+            Self::open(postgres, other, Extra::default()).await,
+        ]
     }
 
-    async fn open(address: String, folder: tempfile::TempDir) -> Site {
+    /// A fresh server on each of the two databases, with what `extra` makes for it.
+    pub(crate) async fn both_with(extra: impl Fn() -> Extra) -> [Site; 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = format!("sqlite:{}", folder.path().join("muster.db").display());
+        let other = tempfile::tempdir().unwrap();
+        let postgres = crate::postgres::fresh_database();
+        [Self::open(sqlite, folder, extra()).await, Self::open(postgres, other, extra()).await]
+    }
+
+    async fn open(address: String, folder: tempfile::TempDir, extra: Extra) -> Site {
         let clock = Arc::new(ManualClock::new(START));
         let chance = Arc::new(Seeded::new(7));
         let db = Db::open(&address).await.unwrap();
@@ -82,6 +106,7 @@ impl Site {
         let (user, team): (UserId, TeamId) = (op.id(), op.id());
         plant_team(&mut tx, &op, user, team).await;
         let operator = session(&mut tx, &op, Some(user), None).await;
+        let second_operator = plant_operator(&mut tx, &op, "second").await;
         let (_, owner) = plant_member(&mut tx, &op, team, "owner").await;
         let (_, admin) = plant_member(&mut tx, &op, team, "admin").await;
         let (member, worker) = plant_member(&mut tx, &op, team, "member").await;
@@ -89,29 +114,12 @@ impl Site {
         let parts = Parts {
             db: db.clone(),
             policies: Policies::shipped().unwrap().into(),
-            plugins: Plugins::new(PluginSettings {
-                // Shared by all tests, so that the default price is compiled once.
-                cache_folder: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("money-plugins"),
-                compiler: Compiler::Child(PathBuf::from(env!("CARGO_BIN_EXE_muster"))),
-                limits: Limits::default(),
-            })
-            .unwrap()
-            .into(),
+            plugins: plugins(Limits::default()).into(),
+            providers: extra.providers,
             seal: Seal::new(&[7; 32]),
-            settings: Settings {
-                public_url: "http://muster.test".to_owned(),
-                session: Span::from_seconds(86_400),
-                team_members: 20,
-                interval: Span::from_seconds(60),
-                runway: Span::from_seconds(3_600),
-                stop_latency: Span::from_seconds(30),
-                down_after: Span::from_seconds(60),
-                probe_every: Span::from_seconds(3_600),
-                network_pool: "10.201.0.0/16".parse().unwrap(),
-                simulated_dir: folder.path().to_owned(),
-            },
+            settings: Settings { two_person_above: extra.two_person_above, ..settings(&folder) },
             clock: clock.clone(),
-            chance,
+            chance: chance.clone(),
         };
         let (app, _) = App::open(parts).await.unwrap();
         let app = Arc::new(app);
@@ -122,12 +130,45 @@ impl Site {
             request_timeout: std::time::Duration::from_secs(60),
         };
         let door = router(app.clone(), &settings, Arc::new(String::new));
-        Site { app, clock, member, operator, owner, admin, worker, door, _folder: folder }
+        Site { app, clock, db, member, operator, second_operator, owner, admin, worker, chance, door, folder }
+    }
+
+    /// A second server on the same data, with these limits on plugins.
+    pub(crate) async fn app_with(&self, limits: Limits) -> App {
+        let parts = Parts {
+            db: self.db.clone(),
+            policies: Policies::shipped().unwrap().into(),
+            plugins: plugins(limits).into(),
+            providers: Vec::new(),
+            seal: Seal::new(&[7; 32]),
+            settings: settings(&self.folder),
+            clock: self.clock.clone(),
+            chance: self.chance.clone(),
+        };
+        App::open(parts).await.unwrap().0
+    }
+
+    /// The bytes at `path` under the team, with their status.
+    pub(crate) async fn bytes(&self, who: &Token, path: &str) -> (u16, Vec<u8>) {
+        let request = Request::get(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
+        let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        (parts.status.as_u16(), axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec())
     }
 
     /// Asks for `path` under the team.
     pub(crate) async fn get(&self, who: &Token, path: &str) -> Answer {
         self.send(Request::get(at(path)), who, Body::empty()).await
+    }
+
+    /// The file at `path` under the team, with its type.
+    pub(crate) async fn file(&self, who: &Token, path: &str) -> (String, String) {
+        let request = Request::get(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
+        let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status().as_u16(), 200, "{path}");
+        let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (kind, String::from_utf8(bytes.to_vec()).unwrap())
     }
 
     /// Posts JSON to `path` under the team.
@@ -142,6 +183,66 @@ impl Site {
         self.send(request.header("idempotency-key", key), who, Body::from(body.to_string())).await
     }
 
+    /// Sends JSON with a method other than POST, and the version that it expects.
+    pub(crate) async fn change(
+        &self,
+        who: &Token,
+        method: &str,
+        path: &str,
+        version: i64,
+        body: Value,
+    ) -> Answer {
+        let request =
+            Request::builder().method(method).uri(at(path)).header("content-type", "application/json");
+        let request = request.header("if-match", format!("\"v{version}\""));
+        self.send(request, who, Body::from(body.to_string())).await
+    }
+
+    /// Posts bytes with a header of the sender's own, as nobody.
+    pub(crate) async fn post_signed(&self, path: &str, header: (&str, &str), body: &[u8]) -> Answer {
+        let request = Request::post(at(path)).header(header.0, header.1);
+        self.answer(request.body(Body::from(body.to_vec())).unwrap()).await
+    }
+
+    /// One pass of the cashier.
+    pub(crate) async fn cashier(&self) {
+        self.app.cashier(&self.app.op(Actor::System(SystemActor::Cashier))).await;
+    }
+
+    /// What a statement of two columns finds first.
+    pub(crate) async fn pair(&self, sql: &'static str) -> (i64, i64) {
+        self.db.read().await.unwrap().query(sql).one().await.unwrap()
+    }
+
+    /// Puts JSON to `path` under the team.
+    pub(crate) async fn put(&self, who: &Token, path: &str, body: Value) -> Answer {
+        let request = Request::put(at(path)).header("content-type", "application/json");
+        self.send(request, who, Body::from(body.to_string())).await
+    }
+
+    /// Posts JSON in the name of an API key.
+    pub(crate) async fn post_with_key(&self, key: &str, path: &str, body: Value) -> Answer {
+        let request = Request::post(at(path)).header("content-type", "application/json");
+        self.send_as(request, key, Body::from(body.to_string())).await
+    }
+
+    /// Asks for a change of `path`, on the version that was read where one is needed.
+    pub(crate) async fn change(
+        &self,
+        who: &Token,
+        method: &str,
+        path: &str,
+        version: Option<&Value>,
+        body: Value,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(at(path));
+        if let Some(version) = version {
+            request = request.header("if-match", format!("\"v{version}\""));
+        }
+        let request = request.header("content-type", "application/json");
+        self.send(request, who, Body::from(body.to_string())).await
+    }
+
     /// Uploads `bytes` as a plugin.
     pub(crate) async fn upload(&self, who: &Token, name: &str, kind: &str, bytes: &[u8]) -> Answer {
         let request = Request::post(at(&format!("plugins?name={name}"))).header("content-type", kind);
@@ -149,11 +250,22 @@ impl Site {
     }
 
     async fn send(&self, request: http::request::Builder, who: &Token, body: Body) -> Answer {
-        let request = request.header("authorization", format!("Bearer {}", who.reveal()));
-        let response = self.door.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        self.send_as(request, who.reveal(), body).await
+    }
+
+    async fn send_as(&self, request: http::request::Builder, token: &str, body: Body) -> Answer {
+        let request = request.header("authorization", format!("Bearer {token}"));
+        self.answer(request.body(body).unwrap()).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Answer {
+        let response = self.door.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("no JSON: {bytes:?}"));
+        let body = match &bytes[..] {
+            b"" => Value::Null,
+            bytes => serde_json::from_slice(bytes).unwrap_or_else(|_| panic!("no JSON: {bytes:?}")),
+        };
         let replayed = parts.headers.contains_key("idempotency-replayed");
         Answer { status: parts.status.as_u16(), replayed, body }
     }
@@ -180,6 +292,37 @@ impl Site {
     }
 }
 
+/// The settings of a server that keeps its simulated hosts in `folder`.
+fn settings(folder: &tempfile::TempDir) -> Settings {
+    Settings {
+        public_url: "http://muster.test".to_owned(),
+        session: Span::from_seconds(86_400),
+        team_members: 20,
+        interval: Span::from_seconds(60),
+        runway: Span::from_seconds(3_600),
+        stop_latency: Span::from_seconds(30),
+        down_after: Span::from_seconds(60),
+        probe_every: Span::from_seconds(3_600),
+        two_person_above: None,
+        network_pool: "10.201.0.0/16".parse().unwrap(),
+        simulated_dir: folder.path().to_owned(),
+        statements: Default::default(),
+        runway_least: Span::from_seconds(95),
+        webhooks_allow: "127.0.0.1".parse().unwrap(),
+    }
+}
+
+/// A plugin host with these limits.
+pub(crate) fn plugins(limits: Limits) -> Plugins {
+    let settings = PluginSettings {
+        // Shared by all tests, so that the default price is compiled once.
+        cache_folder: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("money-plugins"),
+        compiler: Compiler::Child(PathBuf::from(env!("CARGO_BIN_EXE_muster"))),
+        limits,
+    };
+    Plugins::new(settings).unwrap()
+}
+
 /// A path under the team, or with a slash in front under the site.
 fn at(path: &str) -> String {
     match path.strip_prefix('/') {
@@ -194,13 +337,22 @@ async fn plant_team(tx: &mut Tx, op: &Op, user: UserId, team: TeamId) {
         VALUES ($1, 'operator', '', $2, $3, 0, 0)";
     const TEAM: &str = "
         INSERT INTO teams (id, slug, name, description, preset, spending, limits, version, created_at)
-        VALUES ($1, 'crew', 'A team', '', 'glows', 'wallet', '{}', 1, 0)";
+        VALUES ($1, 'crew', 'A team', '', 'glows', 'wallet', '{}', 1, $2)";
     tx.query(USER).bind(user).bind(true).bind(false).execute().await.unwrap();
-    tx.query(TEAM).bind(team).execute().await.unwrap();
+    tx.query(TEAM).bind(team).bind(START).execute().await.unwrap();
     tx.usage_insert(&team.to_string(), team).await.unwrap();
     for &kind in AccountKind::ALL.iter().filter(|kind| !kind.is_personal()) {
         tx.account_insert(&Account::open(op.id(), team, None, kind, START)).await.unwrap();
     }
+}
+
+async fn plant_operator(tx: &mut Tx, op: &Op, login: &'static str) -> Token {
+    const USER: &str = "
+        INSERT INTO users (id, login, password_hash, operator, must_reset, valid_from, created_at)
+        VALUES ($1, $2, '', $3, $4, 0, 0)";
+    let user: UserId = op.id();
+    tx.query(USER).bind(user).bind(login).bind(true).bind(false).execute().await.unwrap();
+    session(tx, op, Some(user), None).await
 }
 
 async fn plant_member(tx: &mut Tx, op: &Op, team: TeamId, role: &str) -> (MemberId, Token) {
@@ -225,7 +377,8 @@ async fn session(tx: &mut Tx, op: &Op, user_id: Option<UserId>, member: Option<M
         member,
         reset_only: false,
         created_at: START,
-        expires_at: START + Span::from_seconds(86_400),
+        // Longer than any test's time.
+        expires_at: START + Span::from_seconds(400 * 86_400),
         revoked_at: None,
     };
     tx.session_insert(&row).await.unwrap();

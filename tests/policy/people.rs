@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use muster::{
     ids::{Id, MemberId, TeamId, UserId},
     model::{
+        action::Action,
         quota::{Limits, NO_ACCELERATOR, Usage},
         team::{Preset, Role},
     },
@@ -81,6 +82,14 @@ pub(crate) fn machine_without_gpu() -> Resource {
 
 pub(crate) fn credits(amount: &str) -> Credits {
     amount.parse().unwrap()
+}
+
+/// The facts that an action is decided with: those of a launch where it is one.
+pub(crate) fn facts_for(action: Action) -> Facts {
+    match action {
+        Action::CreateInstance | Action::StartInstance => launch(),
+        _ => Facts::default(),
+    }
 }
 
 /// One instance with two GPUs, nothing held yet, 10 credits to spend and 4 to hold.

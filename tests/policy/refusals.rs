@@ -15,7 +15,7 @@ use muster::{
 };
 
 use crate::people::{
-    POLICIES, colleague, credits, instance_of, launch, me, member, ours, seat, theirs, user,
+    POLICIES, colleague, credits, facts_for, instance_of, launch, me, member, ours, seat, theirs, user,
 };
 
 fn id() -> DecisionId {
@@ -173,7 +173,7 @@ fn whoever_is_not_signed_in_is_asked_to_sign_in() {
 #[test]
 fn without_a_permit_the_refusal_names_the_roles_that_have_one() {
     let told = |preset, role, action, resource: &Resource| {
-        let facts = if action == Action::CreateInstance { launch() } else { Facts::default() };
+        let facts = facts_for(action);
         let decision = POLICIES.decide(&member(preset, role), action, resource, &facts);
         let denial = decision.denials()[0].clone();
         assert_eq!(denial.policy, "no-permit");

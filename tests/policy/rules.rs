@@ -12,11 +12,11 @@ use muster::{
 };
 
 use crate::people::{
-    POLICIES, account, colleague, instance_of, launch, machine_without_gpu, me, member, ours, seat, user,
+    POLICIES, account, colleague, facts_for, instance_of, machine_without_gpu, me, member, ours, seat, user,
 };
 
 fn ask(principal: &Principal, action: Action, resource: &Resource) -> Decision {
-    let facts = if action == Action::CreateInstance { launch() } else { Facts::default() };
+    let facts = facts_for(action);
     POLICIES.decide(principal, action, resource, &facts)
 }
 
@@ -40,6 +40,7 @@ fn glows_members_work_with_what_is_their_own() {
         Action::GetInstanceBilling,
         Action::GetInstanceConfig,
         Action::GetInstanceHardware,
+        Action::StopInstance,
         Action::ReleaseInstance,
     ];
     for action in on_instances {
@@ -47,6 +48,7 @@ fn glows_members_work_with_what_is_their_own() {
         assert!(!may(&principal, action, &other), "{action:?}");
     }
     assert!(may(&principal, Action::CreateInstance, &mine));
+    assert!(may(&principal, Action::StartInstance, &mine) && !may(&principal, Action::StartInstance, &other));
     let lists = [
         Action::ListInstances,
         Action::ListBills,
@@ -263,7 +265,8 @@ fn what_a_team_hides_is_neither_listed_nor_launched_except_for_owner_and_admin()
         Principal::Member(Arc::new(MemberPrincipal { limits: limits.clone(), ..seat(Preset::Glows, role) }))
     };
     let image = Resource::Image { name: "cuda-12.8".to_owned() };
-    for action in [Action::ListCatalog, Action::CreateEstimate, Action::CreateInstance] {
+    for action in [Action::ListCatalog, Action::CreateEstimate, Action::CreateInstance, Action::StartInstance]
+    {
         let hidden = if action == Action::ListCatalog { image.clone() } else { instance_of(me()) };
         let refused = ask(&of(Role::Member), action, &hidden);
         let policies: Vec<&str> = refused.denials().iter().map(|d| d.policy.as_str()).collect();

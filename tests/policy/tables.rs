@@ -15,7 +15,7 @@ use muster::{
 };
 
 use crate::people::{
-    POLICIES, account, colleague, instance_of, launch, machine_without_gpu, me, member, ours,
+    POLICIES, account, colleague, facts_for, instance_of, machine_without_gpu, me, member, ours,
 };
 
 const HEAD: &str = "\
@@ -51,7 +51,7 @@ fn thing(action: Action, preset: Preset, own: bool, role: Role) -> Resource {
 }
 
 fn word(preset: Preset, role: Role, action: Action) -> &'static str {
-    let facts = if action == Action::CreateInstance { launch() } else { Facts::default() };
+    let facts = facts_for(action);
     let principal = member(preset, role);
     let may = |own| {
         let decision = POLICIES.decide(&principal, action, &thing(action, preset, own, role), &facts);

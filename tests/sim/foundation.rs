@@ -7,7 +7,7 @@ use std::{
 };
 
 use muster::{
-    app::{App, Parts, Settings, secrets::Seal},
+    app::{App, Parts, Settings, StatementSettings, secrets::Seal},
     chance::Seeded,
     ids::{HostId, MemberId, SessionId, TeamId, UserId},
     ledger::account::{Account, AccountKind},
@@ -59,8 +59,12 @@ pub(crate) fn settings(interval: Span, runway: Span, folder: &Path) -> Settings 
         stop_latency: Span::from_micros(interval.as_micros() / 2),
         down_after: Span::from_seconds(60),
         probe_every: Span::from_seconds(86_400),
+        two_person_above: None,
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.to_owned(),
+        statements: StatementSettings::default(),
+        runway_least: interval,
+        webhooks_allow: "127.0.0.1".parse().unwrap(),
     }
 }
 
@@ -107,6 +111,7 @@ impl Foundation {
             db: db.clone(),
             policies: policies.clone(),
             plugins: plugins.clone(),
+            providers: Vec::new(),
             seal: Seal::new(&[7; 32]),
             settings: settings(Span::from_seconds(60), Span::from_seconds(3_600), &folder),
             clock,

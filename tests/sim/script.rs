@@ -4,7 +4,7 @@ use muster::{
     ids::{HostId, InstanceId},
     money::Credits,
     op::SystemActor,
-    time::Span,
+    time::{Clock as _, Span},
 };
 
 use crate::{
@@ -19,9 +19,9 @@ const STEPS: (i64, i64) = (15, 45);
 const ROUNDS: u32 = 60;
 
 /// What can happen, and how often it does among the others.
-const DEEDS: [(Deed, u64); 28] = [
+const DEEDS: [(Deed, u64); 29] = [
     (Deed::Grant, 3),
-    (Deed::TopUp, 0),
+    (Deed::TopUp, 3),
     (Deed::Assign, 7),
     (Deed::Reclaim, 3),
     (Deed::Launch, 16),
@@ -30,6 +30,7 @@ const DEEDS: [(Deed, u64); 28] = [
     (Deed::Visit, 9),
     (Deed::Meter, 6),
     (Deed::Minute, 16),
+    (Deed::Rounds, 3),
     (Deed::Seconds, 6),
     (Deed::Intervals, 4),
     (Deed::Hours, 2),
@@ -68,6 +69,8 @@ enum Deed {
     Meter,
     /// The usual rhythm: look, let an interval pass, look, meter.
     Minute,
+    /// The other loops: credits expire, months are closed, books are chained, parked charges rated.
+    Rounds,
     /// Time passes, less or more.
     Seconds,
     Intervals,
@@ -156,6 +159,7 @@ async fn act(world: &mut World, deed: Deed) {
         }
         Deed::Meter => meter(world).await,
         Deed::Minute => minute(world).await,
+        Deed::Rounds => rounds(world).await,
         Deed::Seconds | Deed::Intervals | Deed::Hours | Deed::Days => time(world, deed),
         Deed::Doom => world.fate.doom(world.dice.below(40)),
         Deed::Death => world.die().await,
@@ -200,7 +204,12 @@ async fn money(world: &mut World, deed: Deed) {
     let amount = Credits::from_micros(world.dice.between(most / 4, most.max(2)));
     world.tell(format!("  team {team} member {member}: {amount}"));
     match deed {
-        Deed::Grant => drop(world.insist(Ask::Grant { team, amount }).await),
+        Deed::Grant => {
+            let length = world.manner.interval.as_micros() * world.dice.between(20, 200);
+            let expires_at = world.clock.now() + Span::from_micros(length);
+            let expires_at = world.dice.percent(25).then_some(expires_at);
+            drop(world.insist(Ask::Grant { team, amount, expires_at }).await);
+        }
         Deed::TopUp => {
             if let Ok(asked) = world.insist(Ask::TopUp { team, amount }).await {
                 let top_up = asked["id"].as_str().unwrap().parse().unwrap();
@@ -250,6 +259,19 @@ pub(crate) async fn visit(world: &mut World, host: HostId) {
 pub(crate) async fn meter(world: &mut World) {
     let outcome = world.app().meter(&world.system(SystemActor::Meter)).await;
     failed(world, "a pass of the meter", outcome.err());
+}
+
+async fn rounds(world: &mut World) {
+    let app = world.app();
+    app.cashier(&world.system(SystemActor::Cashier)).await;
+    let outcomes = [
+        ("rating anew", app.rate_parked(&world.system(SystemActor::Rater)).await.err()),
+        ("closing months", app.months_close(&world.system(SystemActor::Closer)).await.err()),
+        ("chaining the books", app.books_link(&world.system(SystemActor::Bookkeeper)).await.err()),
+    ];
+    for (what, error) in outcomes {
+        failed(world, what, error);
+    }
 }
 
 fn failed(world: &World, what: &str, error: Option<muster::error::Error>) {

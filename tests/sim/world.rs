@@ -33,7 +33,7 @@ const STORM: u32 = 3;
 /// A request of somebody, which can be made again.
 #[derive(Debug, Clone)]
 pub(crate) enum Ask {
-    Grant { team: usize, amount: Credits },
+    Grant { team: usize, amount: Credits, expires_at: Option<Timestamp> },
     TopUp { team: usize, amount: Credits },
     Decide { team: usize, top_up: TopUpId, confirm: bool },
     Assign { team: usize, member: usize, amount: Credits },
@@ -166,6 +166,7 @@ impl World {
             db: db.with_faults(self.fate.clone()),
             policies: self.foundation.policies.clone(),
             plugins: self.foundation.plugins.clone(),
+            providers: Vec::new(),
             seal: Seal::new(&[7; 32]),
             settings: settings(self.manner.interval, self.manner.runway, &self.foundation.folder),
             clock: self.clock.clone(),
@@ -303,8 +304,8 @@ impl World {
         });
         let slug = team.slug;
         match ask {
-            Ask::Grant { amount, .. } => {
-                let new = of(json!({ "amount": amount }));
+            Ask::Grant { amount, expires_at, .. } => {
+                let new = of(json!({ "amount": amount, "expires_at": expires_at }));
                 app.credits_grant(&op(operator), slug, new).await.map(text)
             }
             Ask::TopUp { amount, .. } => {

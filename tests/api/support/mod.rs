@@ -19,13 +19,14 @@ use muster::{
     ids::TeamId,
     ledger::{
         account::AccountKind,
+        journal::Outcome,
         posting::{Header, IdemKey, Posting},
     },
     money::Credits,
     op::{Actor, Op, SystemActor, SystemWarrant},
     plugins::{Compiler, Limits, PluginSettings, Plugins},
     policy::Policies,
-    store::{Db, Outcome},
+    store::{Concern, Db},
     time::{ManualClock, Span, Timestamp},
 };
 use serde_json::{Value, json};
@@ -85,8 +86,12 @@ fn settings(folder: &TempDir) -> Settings {
         stop_latency: Span::from_seconds(30),
         down_after: Span::from_seconds(60),
         probe_every: Span::from_seconds(300),
+        two_person_above: None,
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().join("simulated"),
+        statements: Default::default(),
+        runway_least: Span::from_seconds(95),
+        webhooks_allow: Default::default(),
     }
 }
 
@@ -111,6 +116,7 @@ impl TestApp {
             db: db.clone(),
             policies: Policies::shipped().unwrap().into(),
             plugins: plugins.unwrap().into(),
+            providers: Vec::new(),
             seal: Seal::new(&[7; 32]),
             settings: settings(&folder),
             clock: clock.clone(),
@@ -213,9 +219,10 @@ impl TestApp {
         let amount: Credits = credits.parse().unwrap();
         let id: TeamId = team.id.parse().unwrap();
         let mut tx = self.db.begin().await.unwrap();
-        let promo = tx.account_of_team(id, AccountKind::Promo).await.unwrap().id;
-        let pool = tx.account_of_team(id, AccountKind::TeamPool).await.unwrap().id;
-        let posting = Posting::grant(promo, pool, amount).unwrap();
+        let mut journal = tx.journal(&op, id, &Concern::default()).await.unwrap();
+        let [promo, pool] =
+            [AccountKind::Promo, AccountKind::TeamPool].map(|kind| journal.own(kind).unwrap());
+        let posting = Posting::grant(promo, pool, amount, None).unwrap();
         let header = Header {
             id: op.id(),
             team: id,
@@ -228,7 +235,8 @@ impl TestApp {
             reverses: None,
             idem_key: IdemKey::request(posting.kind(), op.request),
         };
-        assert_eq!(tx.posting_apply(&header, &posting).await.unwrap(), Outcome::Applied);
+        assert_eq!(journal.post(header, &posting).unwrap(), Outcome::Applied);
+        tx.journal_write(&journal).await.unwrap();
         tx.commit(&SystemWarrant::of(&op).unwrap()).await.unwrap();
     }
 

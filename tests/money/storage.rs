@@ -1,0 +1,193 @@
+//! What storage costs, on a simulated host: a drive grows by 256 MiB and a disk by 64 MiB with every run.
+
+use muster::{
+    ids::HostId,
+    money::{Credits, NanoCredits, prorate},
+    op::{Actor, SystemActor},
+    time::{HOUR, Span, Timestamp},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    resume::{assign, launch, plant, settle, start, stop},
+    site::Site,
+};
+
+async fn rate(site: &Site, kind: &str, region: &str, price: &str) -> Value {
+    let body = json!({ "kind": kind, "region": region, "price_per_gib_hour": price });
+    site.put(&site.operator, "/storage-rates", body).await.want(200)
+}
+
+/// Lets the host be counted, which must be due, and runs the meter.
+async fn count(site: &Site, host: HostId) -> Timestamp {
+    let op = site.app.op(Actor::System(SystemActor::Meter));
+    assert!(site.app.storage_pass(&op, host).await.unwrap(), "nothing was due");
+    settle(site, host).await;
+    op.now()
+}
+
+/// Lets `seconds` pass, and counts.
+async fn count_after(site: &Site, host: HostId, seconds: i64) -> Timestamp {
+    site.clock.advance(Span::from_seconds(seconds));
+    count(site, host).await
+}
+
+/// What so many mebibytes cost from `from` to `to`, at `nano` nano-credits a mebibyte and hour.
+fn cost(nano: i64, mebibytes: i64, from: Timestamp, to: Timestamp) -> i64 {
+    let rate = NanoCredits::from_nanos(nano * mebibytes);
+    prorate(rate, (to - from).as_micros(), HOUR).unwrap().round().as_micros()
+}
+
+async fn billed(site: &Site, kind: &str) -> (i64, Vec<Value>) {
+    let bill = site.get(&site.owner, &format!("bills?view=admin&type={kind}&limit=200")).await.want(200);
+    let total: Credits = bill["total"].as_str().unwrap().parse().unwrap();
+    (total.as_micros(), bill["items"].as_array().unwrap().clone())
+}
+
+#[tokio::test]
+async fn a_drive_is_billed_by_what_was_counted_step_by_step() {
+    for site in Site::both().await {
+        let host = plant(&site).await;
+        rate(&site, "drive", "", "9").await;
+        rate(&site, "drive", "here", "1.024").await;
+        site.grant("100").await;
+        assign(&site, "50").await;
+        count(&site, host).await;
+        let id = launch(&site, &site.worker, "cpu", true).await;
+        settle(&site, host).await;
+        let begin = count_after(&site, host, 61).await;
+        let drives = site.get(&site.worker, "drives").await.want(200);
+        assert_eq!(drives["items"][0]["size_bytes"], 256 << 20, "{drives:#}");
+        assert_eq!(billed(&site, "drive").await.0, 0, "nothing is proven yet");
+
+        // Two more looks that find the same, then one that finds more.
+        count_after(&site, host, 3_600).await;
+        let proven = count_after(&site, host, 3_601).await;
+        let (so_far, charges) = billed(&site, "drive").await;
+        assert!(so_far > 0 && so_far <= cost(1_000_000, 256, begin, proven), "{so_far}");
+        assert!(
+            charges.iter().all(|one| one["quantity"] == 256 && one["account"] == "member"),
+            "{charges:#?}"
+        );
+        stop(&site, host, &id).await;
+        start(&site, host, &id).await;
+        let grown = count_after(&site, host, 3_600).await;
+        assert_eq!(billed(&site, "drive").await.0, cost(1_000_000, 256, begin, grown));
+
+        // Twice as much costs twice as much; a new rate counts from the look after it.
+        let changed = count_after(&site, host, 5_000).await;
+        rate(&site, "drive", "here", "2.048").await;
+        let dearer = count_after(&site, host, 4_000).await;
+        rate(&site, "drive", "here", "0").await;
+        let free = count_after(&site, host, 7_000).await;
+        let whole = cost(1_000_000, 256, begin, grown)
+            + cost(1_000_000, 512, grown, dearer)
+            + cost(2_000_000, 512, dearer, free);
+        assert!(changed > grown);
+        assert_eq!(billed(&site, "drive").await.0, whole);
+        count_after(&site, host, 9_000).await;
+        assert_eq!(billed(&site, "drive").await.0, whole, "without a rate nothing is billed");
+        assert_eq!(billed(&site, "stopped").await.0, 0);
+        site.assert_sound().await;
+    }
+}
+
+#[tokio::test]
+async fn the_disk_of_a_stopped_instance_is_billed_until_its_last_count_before_start_or_release() {
+    for site in Site::both().await {
+        let host = plant(&site).await;
+        rate(&site, "stopped", "", "2.048").await;
+        site.grant("100").await;
+        assign(&site, "50").await;
+        count(&site, host).await;
+        let id = launch(&site, &site.worker, "gpu", false).await;
+        settle(&site, host).await;
+        site.clock.advance(Span::from_seconds(600));
+        stop(&site, host, &id).await;
+        let running = billed(&site, "instance").await.0;
+        count_after(&site, host, 60).await;
+        count_after(&site, host, 3_600).await;
+        site.clock.advance(Span::from_seconds(1_000));
+        start(&site, host, &id).await;
+        // One hour of 64 MiB; what came after the last count is not billed.
+        let (disk, charges) = billed(&site, "stopped").await;
+        assert_eq!(disk, 128_000);
+        assert!(charges.iter().all(|one| one["instance"] == json!(id) && one["quantity"] == 64));
+        assert_eq!(billed(&site, "instance").await.0, running, "stopped time is not running time");
+
+        site.clock.advance(Span::from_seconds(600));
+        stop(&site, host, &id).await;
+        // It ran twice, so it has 128 MiB now.
+        count_after(&site, host, 3_600).await;
+        count_after(&site, host, 3_600).await;
+        site.clock.advance(Span::from_seconds(500));
+        site.post(&site.worker, &format!("instances/{id}/release"), json!({})).await.want(202);
+        settle(&site, host).await;
+        let over = site.get(&site.worker, &format!("instances/{id}")).await.want(200);
+        assert_eq!(over["state"], "released", "{over:#}");
+        assert_eq!(billed(&site, "stopped").await.0, 128_000 + 256_000);
+        let total: Credits = over["cost"].as_str().unwrap().parse().unwrap();
+        assert_eq!(total.as_micros(), 2 * running + 128_000 + 256_000);
+        site.assert_sound().await;
+    }
+}
+
+#[tokio::test]
+async fn storage_that_nobody_can_pay_is_owed_and_ends_with_its_host() {
+    for site in Site::both().await {
+        let host = plant(&site).await;
+        site.grant("100").await;
+        assign(&site, "6").await;
+        count(&site, host).await;
+        let id = launch(&site, &site.worker, "cpu", true).await;
+        settle(&site, host).await;
+        site.post(&site.worker, &format!("instances/{id}/release"), json!({})).await.want(202);
+        settle(&site, host).await;
+        let [_, left] = site.available().await;
+        let body = json!({ "member": site.member, "amount": left });
+        site.post(&site.owner, "credits/reclaim", body).await.want(201);
+        rate(&site, "drive", "", "1.024").await;
+        count_after(&site, host, 3_600).await;
+        count_after(&site, host, 3_600).await;
+        let (owed, charges) = billed(&site, "drive").await;
+        assert!(owed > 0 && charges.iter().all(|one| one["uncovered"] == one["amount"]), "{charges:#?}");
+        assert_eq!(site.available().await[1], "0");
+        site.assert_sound().await;
+
+        // What is paid in again pays what comes, and a host that is retired ends it at the last count.
+        assign(&site, "5").await;
+        let last = count_after(&site, host, 3_600).await;
+        site.clock.advance(Span::from_seconds(2_000));
+        site.post(&site.operator, &format!("/hosts/{host}/retire"), json!({})).await.want(200);
+        site.app.meter(&site.app.op(Actor::System(SystemActor::Meter))).await.unwrap();
+        let (total, charges) = billed(&site, "drive").await;
+        assert_eq!(total, 2 * 256_000, "two hours between three counts");
+        let to = charges.iter().map(|one| one["to"].as_str().unwrap()).max().unwrap().parse().unwrap();
+        assert_eq!((to, charges[0]["uncovered"].clone()), (last, json!("0")));
+        site.assert_sound().await;
+    }
+}
+
+#[tokio::test]
+async fn only_the_operator_sets_what_storage_costs_within_limits() {
+    for site in Site::both().await {
+        let body = json!({ "kind": "drive", "price_per_gib_hour": "1" });
+        site.put(&site.owner, "/storage-rates", body.clone()).await.fails(403, "refused");
+        site.get(&site.owner, "/storage-rates").await.fails(403, "refused");
+        for (wrong, pointer) in [
+            (json!({ "kind": "drive", "price_per_gib_hour": "-1" }), "/price_per_gib_hour"),
+            (json!({ "kind": "drive", "price_per_gib_hour": "1000.1" }), "/price_per_gib_hour"),
+            (json!({ "kind": "drive", "region": "r".repeat(65), "price_per_gib_hour": "1" }), "/region"),
+        ] {
+            let told = site.put(&site.operator, "/storage-rates", wrong).await.want(422);
+            assert_eq!(told["errors"][0]["pointer"], pointer, "{told:#}");
+        }
+        assert_eq!(rate(&site, "drive", "", "0.0001").await["nano_per_mib_hour"], 98);
+        assert_eq!(rate(&site, "drive", "", "0.000128").await["version"], 2);
+        rate(&site, "stopped", "here", "1").await;
+        let listed = site.get(&site.operator, "/storage-rates").await.want(200);
+        let listed: Vec<_> =
+            listed["items"].as_array().unwrap().iter().map(|one| &one["price_per_gib_hour"]).collect();
+        assert_eq!(listed, [&json!("0.000128"), &json!("1")]);
+    }
+}
