@@ -56,7 +56,7 @@ async fn run(options: PgConnectOptions, mut queue: mpsc::Receiver<Waiter>) {
         }
         for waiter in waiters.drain(..) {
             // A waiter may have gone away, which is theirs to do.
-            drop(waiter.send(flushed.as_ref().map(|()| ()).map_err(|_| Error::Uncertain)));
+            drop(waiter.send(flushed.as_ref().copied().map_err(|_| Error::Uncertain)));
         }
     }
     if let Some(conn) = conn {

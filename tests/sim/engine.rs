@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use muster::{
-    docker::{AcceleratorCheck, Backend, Connector, Ensured, Error, How, Result, Trouble},
+    docker::{AcceleratorCheck, Backend, Connector, Ensured, Error, How, Result, Trouble, Usage},
     ids::{HostId, InstallationId, InstanceId, TeamId},
     model::{
         host::{AcceleratorFacts, Attach, Endpoint, HostFacts, Probe, Stats, TlsDocuments},
@@ -353,6 +353,15 @@ impl Backend for Line {
             state.containers.insert(id.clone(), container);
             Ok(Ensured { id: id.clone(), how: How::Created })
         })
+    }
+
+    async fn start(&self, id: &str, _installation: InstallationId) -> Result<()> {
+        // Nobody in the script starts again what has ended; a disk does not outlive its container here.
+        Err(Error::new(Trouble::Missing, format!("the disk of {id} is gone")))
+    }
+
+    async fn usage(&self, _installation: InstallationId) -> Result<Usage> {
+        self.call(|_| Ok(Usage::default()))
     }
 
     async fn list(&self, _installation: InstallationId) -> Result<Vec<Seen>> {
