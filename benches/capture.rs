@@ -207,8 +207,8 @@ async fn app(site: &Site, clock: Arc<ManualClock>, folder: &TempDir) -> App {
     };
     let parts = Parts {
         db: site.db.clone(),
-        policies: Policies::shipped().unwrap(),
-        plugins: plugins.unwrap(),
+        policies: Policies::shipped().unwrap().into(),
+        plugins: plugins.unwrap().into(),
         providers: Vec::new(),
         seal: Seal::new(&[7; 32]),
         settings,

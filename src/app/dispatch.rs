@@ -75,7 +75,7 @@ impl App {
             Ok(backend) => backend,
             Err(error) => return self.host_missed(op, &host, &error.to_string()).await,
         };
-        let looked_at = op.now();
+        let looked_at = by_the_engine(&host, op.now());
         let seen = match backend.list(self.installation).await {
             Ok(seen) => seen,
             Err(error) => return self.host_missed(op, &host, &error.to_string()).await,
@@ -287,7 +287,8 @@ impl App {
             && row.started_at != Some(started_at)
             && tx.segment_open_of(&row.id.to_string(), INSTANCE_TIME).await?.is_none()
         {
-            // It was started by a pass that died before writing so: its time is owed all the same.
+            // It was started by a pass that died before writing so: its time is owed all the same. A container that
+            // came into being only after its end was written is nobody's to pay.
             row.started_at = Some(started_at);
             let segment = self.segment(op, &mut tx, &row, started_at).await?;
             tx.segment_open(&segment).await?;
@@ -525,8 +526,15 @@ impl App {
     }
 }
 
-/// When a run ended: by the engine where it can know. Where it guesses, or its clock was set meanwhile so that the end
-/// is before the start or still to come, the last proof that it ran.
+/// What is proof of life at `now`, beside start and end by the engine's clock: by a clock that is behind ours as the last
+/// probe found it, it is not that late yet.
+fn by_the_engine(host: &HostRow, now: Timestamp) -> Timestamp {
+    let offset = host.facts.as_ref().map_or(0, |facts| facts.0.clock_offset_micros);
+    now + Span::from_micros(offset.min(0))
+}
+
+/// When a run ended: by the engine where it can know. Where it guesses, or its clock was set meanwhile so that the end is
+/// before the start or still to come, the last proof that it ran.
 fn end_of(
     started_at: Option<Timestamp>,
     proof_at: Option<Timestamp>,

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -10,16 +9,13 @@ use tokio::sync::Notify;
 
 use super::App;
 use crate::{
-    docker::{self, Backend},
+    docker::{self, Backend, Connector},
     error::{Error, Findings, Result},
     ids::HostId,
     model::host::{Endpoint, TlsDocuments},
     store::fleet::HostRow,
-    time::{Clock, Span, Timestamp},
+    time::{Span, Timestamp},
 };
-
-/// Accelerators that a simulated host pretends to have.
-const SIMULATED_ACCELERATORS: u32 = 4;
 
 /// The shortest time between two probes of one host.
 const PROBE_PAUSE: Span = Span::from_seconds(60);
@@ -35,8 +31,7 @@ struct Connection {
 
 /// Connections to hosts and the bells of their loops.
 pub(crate) struct Fleet {
-    simulated_dir: PathBuf,
-    clock: Arc<dyn Clock>,
+    connector: Arc<dyn Connector>,
     connections: Mutex<HashMap<HostId, Connection>>,
     probes: Mutex<HashMap<HostId, Timestamp>>,
     measures: Mutex<HashMap<HostId, Timestamp>>,
@@ -50,10 +45,9 @@ type Pulls = Arc<Mutex<HashMap<(HostId, String), Option<docker::Error>>>>;
 
 impl Fleet {
     /// A fleet without connections.
-    pub(crate) fn new(simulated_dir: PathBuf, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(connector: Arc<dyn Connector>) -> Self {
         Self {
-            simulated_dir,
-            clock,
+            connector,
             connections: Mutex::default(),
             probes: Mutex::default(),
             measures: Mutex::default(),
@@ -170,14 +164,7 @@ impl App {
                 Some(serde_json::from_slice::<TlsDocuments>(&plain).map_err(Error::internal)?)
             }
         };
-        let backend: Arc<dyn Backend> = match endpoint {
-            Endpoint::Simulated => {
-                let file = self.fleet.simulated_dir.join(format!("{}.json", host.id));
-                let clock = self.fleet.clock.clone();
-                Arc::new(docker::Simulated::open(&file, host.id, SIMULATED_ACCELERATORS, clock).await?)
-            }
-            other => docker::connect(&other, tls.as_ref())?,
-        };
+        let backend = self.fleet.connector.connect(host.id, &endpoint, tls.as_ref()).await?;
         self.fleet.keep(host, backend.clone());
         Ok(backend)
     }

@@ -63,6 +63,7 @@ use std::sync::Arc;
 
 use crate::{
     chance::Chance,
+    docker::{Connector, Direct},
     error::Result,
     ids::InstallationId,
     ledger::focus::CostTerms,
@@ -126,8 +127,8 @@ impl Default for StatementSettings {
 /// Everything below the doors, put together once at the start.
 pub struct App {
     pub(crate) db: Db,
-    pub(crate) policies: Policies,
-    pub(crate) plugins: Plugins,
+    pub(crate) policies: Arc<Policies>,
+    pub(crate) plugins: Arc<Plugins>,
     pub(crate) providers: payments::Providers,
     pub(crate) fleet: fleet::Fleet,
     pub(crate) passwords: secrets::Passwords,
@@ -145,9 +146,9 @@ pub struct Parts {
     /// The migrated database.
     pub db: Db,
     /// The shipped policies.
-    pub policies: Policies,
+    pub policies: Arc<Policies>,
     /// The plugin host.
-    pub plugins: Plugins,
+    pub plugins: Arc<Plugins>,
     /// Who takes payments, besides the operator by hand.
     pub providers: Vec<Arc<dyn payments::Provider>>,
     /// The seal of secrets at rest.
@@ -168,7 +169,8 @@ impl App {
         let op = Op::new(Actor::System(SystemActor::Setup), clock.clone(), chance.clone());
         let (installation, claim) = setup::installation_ensure(&db, &op).await?;
         setup::default_price_ensure(&db, &op, &plugins).await?;
-        let fleet = fleet::Fleet::new(settings.simulated_dir.clone(), clock.clone());
+        let direct = Direct { simulated_dir: settings.simulated_dir.clone(), clock: clock.clone() };
+        let fleet = fleet::Fleet::new(Arc::new(direct));
         let passwords = secrets::Passwords::default();
         let providers = payments::Providers::new(providers);
         let retries = re_rating::Retries::default();
@@ -189,6 +191,12 @@ impl App {
             chance,
         };
         Ok((app, claim))
+    }
+
+    /// The same with connections to hosts that `connector` makes: a simulator of the whole server brings its own hosts.
+    #[must_use]
+    pub fn with_connector(self, connector: Arc<dyn Connector>) -> Self {
+        Self { fleet: fleet::Fleet::new(connector), ..self }
     }
 
     /// A context for `actor` with a fresh request id.

@@ -112,6 +112,7 @@ async fn open(config: &Config) -> crate::error::Result<(App, Option<crate::app::
         runway_least: Span::from_seconds(i64::from(config.metering.runway_least())),
         webhooks_allow: config.webhooks_allow.clone(),
     };
+    let (policies, plugins) = (Arc::new(policies), Arc::new(plugins));
     App::open(Parts { db, policies, plugins, providers: Vec::new(), seal, settings, clock, chance }).await
 }
 

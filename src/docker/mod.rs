@@ -12,7 +12,7 @@ mod simulated;
 mod surroundings;
 mod transport;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -147,6 +147,45 @@ pub trait Backend: Send + Sync {
     /// A stream that says "look again" whenever something happened to a container of `installation`. It never
     /// says what; it may end or miss things, so a timer has to stand beside it.
     async fn wakes(&self, installation: InstallationId) -> Result<BoxStream<'static, ()>>;
+}
+
+/// Makes the connection to a host. [`Direct`] reaches the host; a simulator of the whole server brings hosts of its own.
+#[async_trait]
+pub trait Connector: Send + Sync {
+    /// The connection to `host` at `endpoint`; `tls` are the documents that a `tcp` endpoint needs.
+    async fn connect(
+        &self,
+        host: HostId,
+        endpoint: &Endpoint,
+        tls: Option<&TlsDocuments>,
+    ) -> Result<Arc<dyn Backend>>;
+}
+
+/// Accelerators that a simulated host pretends to have.
+const SIMULATED_ACCELERATORS: u32 = 4;
+
+/// Reaches hosts where their endpoints say; a simulated one is a file in `simulated_dir` and goes by `clock`.
+pub(crate) struct Direct {
+    /// Where simulated hosts keep their state.
+    pub(crate) simulated_dir: PathBuf,
+    /// What simulated hosts take the time from.
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Connector for Direct {
+    async fn connect(
+        &self,
+        host: HostId,
+        endpoint: &Endpoint,
+        tls: Option<&TlsDocuments>,
+    ) -> Result<Arc<dyn Backend>> {
+        if *endpoint != Endpoint::Simulated {
+            return connect(endpoint, tls);
+        }
+        let file = self.simulated_dir.join(format!("{host}.json"));
+        Ok(Arc::new(Simulated::open(&file, host, SIMULATED_ACCELERATORS, self.clock.clone()).await?))
+    }
 }
 
 /// The engine at `endpoint`; `tls` are the documents that a `tcp` endpoint needs. Nothing is sent yet:

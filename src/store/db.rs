@@ -1,6 +1,8 @@
 //! The database: where it is, how it is opened, and the doors to its transactions.
 
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, str::FromStr, time::Duration};
+use std::{
+    fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, str::FromStr, sync::Arc, time::Duration,
+};
 
 use sqlx::{
     ConnectOptions, Connection, PgPool, SqlitePool,
@@ -10,6 +12,7 @@ use sqlx::{
 
 use super::{
     error::{Error, Result},
+    faults::Faults,
     flusher::Flusher,
     tx::{Link, Read, Tx},
     writer::Writer,
@@ -41,7 +44,10 @@ pub enum Dialect {
 
 /// The database. Cheap to clone; all clones share its connections.
 #[derive(Clone)]
-pub struct Db(Kind);
+pub struct Db {
+    kind: Kind,
+    faults: Option<Arc<dyn Faults>>,
+}
 
 #[derive(Clone)]
 enum Kind {
@@ -89,7 +95,7 @@ impl Db {
             .acquire_timeout(PATIENCE)
             .test_before_acquire(false)
             .connect_lazy_with(options.pragma("query_only", "ON"));
-        Ok(Self(Kind::Sqlite { writer, readers }))
+        Ok(Self::of(Kind::Sqlite { writer, readers }))
     }
 
     async fn open_postgres(address: &str) -> Result<Self> {
@@ -114,7 +120,17 @@ impl Db {
             })
             .connect_with(options)
             .await?;
-        Ok(Self(Kind::Postgres(pool, flusher)))
+        Ok(Self::of(Kind::Postgres(pool, flusher)))
+    }
+
+    const fn of(kind: Kind) -> Self {
+        Self { kind, faults: None }
+    }
+
+    /// The same database with faults on purpose at the transactions that write; for simulators, see [`Faults`].
+    #[must_use]
+    pub fn with_faults(self, faults: Arc<dyn Faults>) -> Self {
+        Self { faults: Some(faults), ..self }
     }
 
     /// Begins a transaction that writes.
@@ -122,10 +138,14 @@ impl Db {
     /// # Errors
     /// [`Error::Busy`] without a turn or a connection in 2 s, [`Error::Closed`] after [`Db::close`].
     pub async fn begin(&self) -> Result<Tx> {
-        Ok(Tx::new(match &self.0 {
+        if let Some(faults) = &self.faults {
+            faults.begin()?;
+        }
+        let link = match &self.kind {
             Kind::Sqlite { writer, .. } => Link::SqliteTurn(writer.turn().await?),
             Kind::Postgres(pool, flusher) => Link::Postgres(pool.begin().await?, flusher.clone()),
-        }))
+        };
+        Ok(Tx::new(link, self.faults.clone()))
     }
 
     /// Begins a transaction that reads, all of it at one moment.
@@ -133,7 +153,7 @@ impl Db {
     /// # Errors
     /// [`Error::Busy`] without a connection in 2 s, [`Error::Closed`] after [`Db::close`].
     pub async fn read(&self) -> Result<Read> {
-        Ok(Read::new(match &self.0 {
+        Ok(Read::new(match &self.kind {
             Kind::Sqlite { readers, .. } => Link::SqliteRead(readers.begin().await?),
             Kind::Postgres(pool, _) => Link::PostgresRead(pool.begin_with(READ_POSTGRES).await?),
         }))
@@ -144,7 +164,7 @@ impl Db {
     /// # Errors
     /// [`Error::Busy`] without a connection in 2 s, [`Error::Closed`] after [`Db::close`].
     pub async fn glance(&self) -> Result<Read> {
-        Ok(Read::new(match &self.0 {
+        Ok(Read::new(match &self.kind {
             Kind::Sqlite { readers, .. } => Link::SqliteGlance(readers.acquire().await?),
             Kind::Postgres(pool, _) => Link::PostgresGlance(pool.acquire().await?),
         }))
@@ -167,7 +187,7 @@ impl Db {
 
     /// Which database it is.
     pub fn dialect(&self) -> Dialect {
-        match &self.0 {
+        match &self.kind {
             Kind::Sqlite { .. } => Dialect::Sqlite,
             Kind::Postgres(..) => Dialect::Postgres,
         }
@@ -176,7 +196,7 @@ impl Db {
     /// Lets the transactions that are open or wait for a turn finish, for 2 s each kind, and closes every
     /// connection.
     pub async fn close(&self) {
-        match &self.0 {
+        match &self.kind {
             Kind::Sqlite { writer, readers } => {
                 close_within_patience(readers.close()).await;
                 close_within_patience(writer.close()).await;

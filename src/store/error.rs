@@ -160,6 +160,11 @@ impl From<Error> for crate::error::Error {
                 let told = "the database could not take this now; nothing was changed. Try again shortly";
                 Self::new(Kind::Unavailable, "database-busy", told).retry_after(1).with_inside(error)
             }
+            Error::Uncertain => {
+                let told = "the database went away while it saved this, so the change was made or it was not; send the \
+                            same again with the same idempotency key, or look before you repeat it";
+                Self::new(Kind::Internal, "outcome-unknown", told).with_inside(error)
+            }
             other => Self::internal(other),
         }
     }

@@ -39,7 +39,7 @@ impl Flusher {
     /// [`Error::Uncertain`] when the server went away: what was committed is stored or it is not.
     pub(super) async fn flushed(&self) -> Result<()> {
         let (told, heard) = oneshot::channel();
-        self.calls.send(told).await.map_err(|_| Error::Closed)?;
+        self.calls.send(told).await.map_err(|_| Error::Uncertain)?;
         heard.await.unwrap_or(Err(Error::Uncertain))
     }
 }
@@ -56,7 +56,7 @@ async fn run(options: PgConnectOptions, mut queue: mpsc::Receiver<Waiter>) {
         }
         for waiter in waiters.drain(..) {
             // A waiter may have gone away, which is theirs to do.
-            drop(waiter.send(flushed.as_ref().map(|()| ()).map_err(|_| Error::Uncertain)));
+            drop(waiter.send(flushed.as_ref().copied().map_err(|_| Error::Uncertain)));
         }
     }
     if let Some(conn) = conn {

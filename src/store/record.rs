@@ -2,7 +2,7 @@
 
 use super::{Conn, Result, Tx, query::record};
 use crate::{
-    error::Error as Told,
+    error::Error as ToldError,
     ids::{AuditId, DecisionId, OutboxId},
     time::Timestamp,
 };
@@ -179,7 +179,7 @@ impl Tx {
             .or_conflict(|| {
                 let told =
                     "a request with this idempotency key was answered just now; send it again for its answer";
-                Told::conflict("idempotency-race", told).retry_after(1)
+                ToldError::conflict("idempotency-race", told).retry_after(1)
             })
             .execute()
             .await?;

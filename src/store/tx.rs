@@ -4,6 +4,7 @@
 use std::{
     future::Future,
     ops::{Deref, DerefMut},
+    sync::Arc,
 };
 
 use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction, pool::PoolConnection};
@@ -11,6 +12,7 @@ use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction, pool::
 use super::{
     db::Dialect,
     error::{Error, Result},
+    faults::Faults,
     flusher::Flusher,
     query::Query,
     writer::Turn,
@@ -105,11 +107,14 @@ impl Conn {
 ///
 /// On SQLite it holds the turn at the only writing connection: nobody else writes until it ends, so wait for
 /// nothing but the database while you hold one.
-pub struct Tx(Conn);
+pub struct Tx {
+    conn: Conn,
+    faults: Option<Arc<dyn Faults>>,
+}
 
 impl Tx {
-    pub(super) fn new(link: Link) -> Self {
-        Self(Conn::new(link))
+    pub(super) fn new(link: Link, faults: Option<Arc<dyn Faults>>) -> Self {
+        Self { conn: Conn::new(link), faults }
     }
 
     /// Makes the changes last, on the strength of `warrant`. When this returns, they are on disk.
@@ -131,7 +136,7 @@ impl Tx {
     /// # Errors
     /// [`Error::Commit`] when what was seen could not be committed.
     pub async fn rollback(self) -> Result<()> {
-        match self.0.link {
+        match self.conn.link {
             Link::SqliteTurn(turn) => turn.release(false).await,
             Link::Postgres(tx, flusher) => {
                 tx.rollback().await?;
@@ -143,10 +148,14 @@ impl Tx {
 
     /// Commits without a warrant: only for the store's own schema.
     pub(super) async fn settle(self) -> Result<()> {
-        if self.0.broken {
+        let Self { conn, faults } = self;
+        if conn.broken {
             return Err(Error::Broken);
         }
-        match self.0.link {
+        if let Some(faults) = &faults {
+            faults.commit()?;
+        }
+        match conn.link {
             Link::SqliteTurn(turn) => turn.release(true).await,
             Link::Postgres(tx, flusher) => {
                 tx.commit().await.map_err(|error| match error.into() {
@@ -156,20 +165,21 @@ impl Tx {
                 flusher.flushed().await
             }
             _ => Err(Error::ReadOnly),
-        }
+        }?;
+        faults.map_or(Ok(()), |faults| faults.committed())
     }
 }
 
 impl Deref for Tx {
     type Target = Conn;
     fn deref(&self) -> &Conn {
-        &self.0
+        &self.conn
     }
 }
 
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut Conn {
-        &mut self.0
+        &mut self.conn
     }
 }
 

@@ -113,8 +113,8 @@ impl Site {
         tx.commit(&SystemWarrant::of(&op).unwrap()).await.unwrap();
         let parts = Parts {
             db: db.clone(),
-            policies: Policies::shipped().unwrap(),
-            plugins: plugins(Limits::default()),
+            policies: Policies::shipped().unwrap().into(),
+            plugins: plugins(Limits::default()).into(),
             providers: extra.providers,
             seal: Seal::new(&[7; 32]),
             settings: Settings { two_person_above: extra.two_person_above, ..settings(&folder) },
@@ -137,8 +137,8 @@ impl Site {
     pub(crate) async fn app_with(&self, limits: Limits) -> App {
         let parts = Parts {
             db: self.db.clone(),
-            policies: Policies::shipped().unwrap(),
-            plugins: plugins(limits),
+            policies: Policies::shipped().unwrap().into(),
+            plugins: plugins(limits).into(),
             providers: Vec::new(),
             seal: Seal::new(&[7; 32]),
             settings: settings(&self.folder),

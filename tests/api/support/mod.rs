@@ -114,8 +114,8 @@ impl TestApp {
         });
         let parts = Parts {
             db: db.clone(),
-            policies: Policies::shipped().unwrap(),
-            plugins: plugins.unwrap(),
+            policies: Policies::shipped().unwrap().into(),
+            plugins: plugins.unwrap().into(),
             providers: Vec::new(),
             seal: Seal::new(&[7; 32]),
             settings: settings(&folder),
