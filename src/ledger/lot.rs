@@ -175,6 +175,14 @@ mod tests {
         assert!(order.is_sorted_by(|a, b| a.place() < b.place()));
     }
 
+    #[test]
+    fn a_lot_is_over_at_its_end_and_not_an_instant_before() {
+        let end = Timestamp::from_micros(50);
+        let lot = lot(&Seeded::new(1), Terms::gift(Some(end)), 0);
+        assert!(lot.is_over(end));
+        assert!(!lot.is_over(Timestamp::from_micros(49)));
+    }
+
     proptest! {
         #[test]
         fn a_draw_takes_exactly_what_is_wanted_from_the_first_that_have_it(

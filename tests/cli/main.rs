@@ -207,6 +207,18 @@ fn a_team_command_without_a_team_asks_for_one() {
 }
 
 #[test]
+fn an_export_of_the_books_comes_as_it_is_even_if_json_is_asked_for() {
+    let lines = "{\"type\":\"account\"}\n{\"type\":\"lot\"}\n";
+    for form in ["table", "json"] {
+        let desk = Desk::with([Answer::json(200, lines)]);
+        let arguments = ["ledger", "export", "--form", "dump", "--output", form, "--server", desk.url()];
+        let shown = desk.run(&arguments);
+        assert!(shown.contains(lines), "{shown}");
+        assert!(desk.asked()[0].starts_with("GET /api/v1/ledger/export?form=dump "), "{:?}", desk.asked());
+    }
+}
+
+#[test]
 fn broken_books_are_an_exit_code() {
     let body = r#"{"ok": false, "violations": [{"rule": "I1", "id": "txn_1", "detail": "sums to 3"}]}"#;
     let desk = Desk::with([Answer::json(200, body)]);

@@ -11,6 +11,7 @@
 #[path = "../support/postgres.rs"]
 mod postgres;
 
+mod budgets;
 mod chain;
 mod clerk;
 mod commands;
