@@ -1,5 +1,7 @@
 //! Automatic top-ups: when the team's pool runs low, the server asks for a payment by itself, within the caps that
-//! the team has set. One is in flight at a time, failures make it wait, and after the fifth in a row it switches itself off.
+//! the team has set.
+//!
+//! One is in flight at a time, failures make it wait, and after the fifth in a row it switches itself off.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,10 @@
 //! The command line as a user meets it: the real binary, its exit code, its two outputs. The server is a stand-in
 //! that answers what a test tells it and keeps what it was asked; the real one is met in the tests of the API.
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop where it stands")]
 
+mod charges;
 mod desk;
+mod server;
 
 use std::os::unix::fs::PermissionsExt;
 

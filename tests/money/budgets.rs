@@ -176,7 +176,7 @@ async fn each_threshold_is_told_once_until_the_ceiling_is_raised() {
             told.iter().map(|document| document["percent"].clone()).collect()
         };
         stage.run(4).await;
-        assert_eq!(percents().await, [json!(0); 0]);
+        assert_eq!(percents().await, [Value::Null; 0]);
         stage.run(9).await;
         assert_eq!(percents().await, [50, 80, 100]);
         let now = seen(site, &made).await;

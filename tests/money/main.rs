@@ -14,6 +14,7 @@ mod credits;
 mod exhaustion;
 mod fake;
 mod focus;
+mod ledger;
 mod lots;
 mod month;
 mod parked;

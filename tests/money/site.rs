@@ -228,10 +228,26 @@ impl Site {
         self.send(request, who, Body::from(body.to_string())).await
     }
 
+    /// Takes away what is at `path` under the team.
+    pub(crate) async fn delete(&self, who: &Token, path: &str) -> u16 {
+        let request = Request::delete(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
+        let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        response.status().as_u16()
+    }
+
     /// Uploads `bytes` as a plugin.
     pub(crate) async fn upload(&self, who: &Token, name: &str, kind: &str, bytes: &[u8]) -> Answer {
         let request = Request::post(at(&format!("plugins?name={name}"))).header("content-type", kind);
         self.send(request, who, Body::from(bytes.to_vec())).await
+    }
+
+    /// Asks for text.
+    pub(crate) async fn text(&self, who: &Token, path: &str) -> (u16, String) {
+        let request = Request::get(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
+        let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        (parts.status.as_u16(), String::from_utf8(bytes.to_vec()).unwrap())
     }
 
     async fn send(&self, request: http::request::Builder, who: &Token, body: Body) -> Answer {
