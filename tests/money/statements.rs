@@ -365,19 +365,20 @@ async fn the_guide_shows_what_a_bookkeeper_sees() {
     }
 }
 
-/// Ids and digests, which differ from run to run, cut short; in a table an id keeps its width.
+/// Ids and digests, which differ from run to run, cut short; in a table they keep their width.
 fn disguised(text: &str) -> String {
     let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let text = text.replace('\r', "");
     let pieces = text.split_inclusive(|letter| !is_word(letter)).map(|piece| {
         let word = piece.trim_end_matches(|letter| !is_word(letter));
         let rest = &piece[word.len()..];
+        let width = if rest == " " { word.len() } else { 0 };
         match word.split_once('_') {
             Some((kind, id)) if id.len() == 32 && hex(id) => {
-                let width = if rest == " " { word.len() } else { 0 };
                 format!("{:width$}{rest}", format!("{kind}_…"))
             }
-            None if word.len() == 64 && hex(word) => format!("c0ffee…{rest}"),
+            None if word.len() == 64 && hex(word) => format!("{:width$}{rest}", "c0ffee…"),
             _ => piece.to_owned(),
         }
     });
