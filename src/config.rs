@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::model::destination::Allowed;
+
 pub use sources::{Error, Sources, environment};
 
 use crate::{
@@ -52,19 +54,21 @@ settings! {
     "limits.request_seconds", "seconds", "30", "longest that a request may take";
     "limits.json_depth", "levels", "32", "deepest nesting of a JSON body";
     "limits.team_members", "members", "200", "most members of one team";
-    "metering.interval_seconds", "seconds", "60", "length of a usage interval on the wall clock's grid";
+    "metering.interval_seconds", "seconds", "60", "length of a usage interval on the wall clock's grid; divides 900";
     "metering.tick_seconds", "seconds", "5", "pause between two passes of the meter";
     "metering.runway_seconds", "seconds", "3600", "how long a hold keeps an instance funded";
     "metering.stop_latency_seconds", "seconds", "30", "time kept back in a hold to stop while still funded";
     "reconcile.interval_seconds", "seconds", "30", "pause between two passes over a quiet host";
     "reconcile.busy_seconds", "seconds", "2", "pause between two passes while something is changing";
     "reconcile.probe_seconds", "seconds", "600", "pause between two probes of a host's accelerators";
+    "top_ups.two_person_above", "credits or none", "none", "a top-up of more is confirmed by two operators";
     "statements.grace_hours", "hours", "48", "how long after its end a month stays open for what is late";
     "costs.provider", "name", "muster", "who sells, in cost files: the name on your invoices";
     "costs.currency", "ISO 4217 code", "USD", "currency of your invoices, in cost files";
     "costs.credit_price", "decimal", "1", "what a credit is worth in that currency";
     "session.hours", "hours", "12", "how long a login lasts";
     "network.pool", "IPv4 CIDR, /8 to /20", "10.201.0.0/16", "addresses for the teams' container networks";
+    "webhooks.allow", "hosts, CIDRs", "", "where webhooks may go besides public addresses, with commas between";
 }
 
 /// Everything that can be set, checked.
@@ -86,6 +90,8 @@ pub struct Config {
     pub metering: Metering,
     /// The rhythm of the passes over hosts.
     pub reconcile: Reconcile,
+    /// A top-up of more than this is confirmed by two operators; `None`: one is enough.
+    pub two_person_above: Option<Credits>,
     /// How long after its end a month stays open for what is late, in hours.
     pub grace_hours: u32,
     /// What cost files say of the operator's invoices.
@@ -94,6 +100,8 @@ pub struct Config {
     pub session_hours: u32,
     /// Addresses for the teams' container networks.
     pub network_pool: Cidr,
+    /// Where webhooks may go besides public addresses.
+    pub webhooks_allow: Allowed,
 }
 
 /// Which database, and where.
@@ -219,6 +227,13 @@ fn url_redacted(url: &str) -> String {
     format!("{scheme}://{shown}{parameters}")
 }
 
+impl Metering {
+    /// The shortest runway that outlasts the wait for its own extension, in seconds.
+    pub const fn runway_least(&self) -> u32 {
+        self.interval_seconds + self.tick_seconds + self.stop_latency_seconds
+    }
+}
+
 impl Config {
     /// Understands and checks the sources, and says everything that is wrong with them at once.
     ///
@@ -271,13 +286,13 @@ impl Config {
             team_members: said.number("limits.team_members", 1..=100_000, wrong),
         };
         let metering = Metering {
-            interval_seconds: said.number("metering.interval_seconds", 1..=3_600, wrong),
+            interval_seconds: said.parse("metering.interval_seconds", wrong, interval, INTERVAL_WANTED, 1),
             tick_seconds: said.number("metering.tick_seconds", 1..=600, wrong),
             runway_seconds: said.number("metering.runway_seconds", 1..=86_400, wrong),
             stop_latency_seconds: said.number("metering.stop_latency_seconds", 0..=600, wrong),
         };
         // A hold must outlast the wait for its own extension, or a funded instance would run dry between two ticks.
-        let least = metering.interval_seconds + metering.tick_seconds + metering.stop_latency_seconds;
+        let least = metering.runway_least();
         if metering.runway_seconds < least {
             wrong.push(format!(
                 "metering.runway_seconds: expected at least {least}, the sum of interval_seconds, tick_seconds and \
@@ -290,6 +305,8 @@ impl Config {
             busy_seconds: said.number("reconcile.busy_seconds", 1..=600, wrong),
             probe_seconds: said.number("reconcile.probe_seconds", 10..=86_400, wrong),
         };
+        let above = "an amount of credits such as 1000, or none";
+        let two_person_above = said.parse("top_ups.two_person_above", wrong, credits_or_none, above, None);
         let grace_hours = said.number("statements.grace_hours", 1..=672, wrong);
         let fallback = CostTerms::default();
         let name = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
@@ -304,6 +321,9 @@ impl Config {
         let whole = Cidr { address: Ipv4Addr::UNSPECIFIED, prefix: 8 };
         let block = "an IPv4 block from /8 to /20 that begins at its first address, such as 10.201.0.0/16";
         let network_pool = said.parse("network.pool", wrong, Cidr::parse, block, whole);
+        let outlets = "hosts, addresses or blocks such as hooks.lan,10.0.0.0/8";
+        let webhooks_allow =
+            said.parse("webhooks.allow", wrong, |text| text.parse().ok(), outlets, Allowed::default());
         if problems.is_empty() {
             Ok(Self {
                 data_dir,
@@ -314,10 +334,12 @@ impl Config {
                 limits,
                 metering,
                 reconcile,
+                two_person_above,
                 grace_hours,
                 costs,
                 session_hours,
                 network_pool,
+                webhooks_allow,
             })
         } else {
             Err(Error(problems))
@@ -330,6 +352,7 @@ impl Config {
             Database::Postgres(url) if !redact => url.expose().to_owned(),
             database => database.to_string(),
         };
+        let two_person_above = self.two_person_above.map_or("none".to_owned(), |above| above.to_string());
         vec![
             ("data_dir", self.data_dir.display().to_string()),
             ("database", database),
@@ -349,14 +372,35 @@ impl Config {
             ("reconcile.interval_seconds", self.reconcile.interval_seconds.to_string()),
             ("reconcile.busy_seconds", self.reconcile.busy_seconds.to_string()),
             ("reconcile.probe_seconds", self.reconcile.probe_seconds.to_string()),
+            ("top_ups.two_person_above", two_person_above),
             ("statements.grace_hours", self.grace_hours.to_string()),
             ("costs.provider", self.costs.provider.clone()),
             ("costs.currency", self.costs.currency.clone()),
             ("costs.credit_price", self.costs.credit_price.to_string()),
             ("session.hours", self.session_hours.to_string()),
             ("network.pool", self.network_pool.to_string()),
+            ("webhooks.allow", self.webhooks_allow.to_string()),
         ]
     }
+}
+
+/// Months begin at midnight, and every offset in use is a multiple of a quarter of an hour: an interval that divides
+/// one never lies in two months, in whatever time zone.
+const QUARTER_SECONDS: u32 = 900;
+
+const INTERVAL_WANTED: &str = "a whole number of seconds that divides 900, such as 10, 60 or 300";
+
+fn interval(text: &str) -> Option<u32> {
+    let seconds: u32 = text.replace('_', "").parse().ok()?;
+    (seconds > 0 && QUARTER_SECONDS.is_multiple_of(seconds)).then_some(seconds)
+}
+
+/// `none`, or an amount that is not below zero.
+fn credits_or_none(text: &str) -> Option<Option<Credits>> {
+    if text == "none" {
+        return Some(None);
+    }
+    text.parse().ok().filter(|above| *above >= Credits::ZERO).map(Some)
 }
 
 const DATABASE_WANTED: &str = "sqlite:PATH or postgres://user:password@host/name";

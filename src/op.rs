@@ -59,16 +59,20 @@ pub enum SystemActor {
     Reconciler,
     /// Meters, captures, extends and drains.
     Meter,
-    /// Rates parked charges again.
-    Rater,
+    /// Sees to payments, to credits that expire, and to pools that run low.
+    Cashier,
     /// Chains the books.
     Bookkeeper,
     /// Closes months and writes credit notes.
     Closer,
+    /// Rates parked charges again.
+    Rater,
     /// Prepares an empty database.
     Setup,
     /// Notes when API keys come in.
     Doorkeeper,
+    /// Watches figures for alerts, and brings messages to webhooks.
+    Messenger,
 }
 
 impl SystemActor {
@@ -77,11 +81,13 @@ impl SystemActor {
         match self {
             Self::Reconciler => "system/reconciler",
             Self::Meter => "system/meter",
-            Self::Rater => "system/rater",
+            Self::Cashier => "system/cashier",
             Self::Bookkeeper => "system/bookkeeper",
             Self::Closer => "system/closer",
+            Self::Rater => "system/rater",
             Self::Setup => "system/setup",
             Self::Doorkeeper => "system/doorkeeper",
+            Self::Messenger => "system/messenger",
         }
     }
 }

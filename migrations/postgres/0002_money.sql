@@ -17,7 +17,8 @@ CREATE TRIGGER transactions_keep BEFORE UPDATE OR DELETE ON transactions
     FOR EACH ROW EXECUTE FUNCTION ledger_is_append_only();
 
 -- Where the money in a spendable account came from. What is left of a lot is amount - spent - expired; the pinned
--- part of that is held for instances. A lot that was moved to another account goes on as a child there; origin is the first of the line.
+-- part of that is held for instances. A lot that was moved to another account goes on as a child there; origin is the
+-- first of the line. Its owner is told once that it will expire.
 CREATE TABLE lots (
     id             TEXT PRIMARY KEY,
     team           TEXT NOT NULL REFERENCES teams (id),
@@ -33,6 +34,7 @@ CREATE TABLE lots (
     pinned         BIGINT NOT NULL CHECK (pinned >= 0),
     spent          BIGINT NOT NULL CHECK (spent >= 0),
     expired        BIGINT NOT NULL CHECK (expired >= 0),
+    expiry_told_at BIGINT,
     CHECK (pinned + spent + expired <= amount)
 );
 CREATE INDEX lots_left ON lots (account) WHERE spent + expired < amount;
@@ -204,7 +206,7 @@ CREATE INDEX charges_parked ON charges (segment, k) WHERE parked;
 -- more after they began. No month is closed sooner than an hour after its end.
 CREATE INDEX charges_late ON charges (team, from_at) WHERE revision > 0 OR created_at - from_at >= 3600000000;
 
--- Payments.
+-- Payments. next_at is when the server has to see to one again by itself; without it there is nothing to see to.
 CREATE TABLE top_ups_next (
     id            TEXT PRIMARY KEY,
     team          TEXT NOT NULL REFERENCES teams (id),
@@ -221,7 +223,7 @@ CREATE TABLE top_ups_next (
     lot           TEXT REFERENCES lots (id),
     refunded      BIGINT NOT NULL CHECK (refunded >= 0 AND refunded <= amount),
     failure       TEXT NOT NULL,
-    next_at       BIGINT NOT NULL,
+    next_at       BIGINT,
     tries         BIGINT NOT NULL,
     created_at    BIGINT NOT NULL,
     decided_at    BIGINT,
@@ -229,12 +231,12 @@ CREATE TABLE top_ups_next (
 );
 INSERT INTO top_ups_next
 SELECT id, team, amount, provider, NULL, CASE state WHEN 'refused' THEN 'failed' ELSE state END, FALSE, note,
-       requested_by, '[]', decided_by, NULL, 0, '', 0, 0, created_at, decided_at
+       requested_by, '[]', decided_by, NULL, 0, '', NULL, 0, created_at, decided_at
   FROM top_ups;
 DROP TABLE top_ups;
 ALTER TABLE top_ups_next RENAME TO top_ups;
 CREATE INDEX top_ups_by_team ON top_ups (team, id);
-CREATE INDEX top_ups_waiting ON top_ups (next_at) WHERE state IN ('created', 'pending');
+CREATE INDEX top_ups_waiting ON top_ups (next_at) WHERE next_at IS NOT NULL;
 CREATE UNIQUE INDEX top_ups_one_automatic ON top_ups (team) WHERE automatic AND state IN ('created', 'pending');
 
 -- Every message of a payment provider counts once.
@@ -321,6 +323,12 @@ CREATE TABLE deliveries (
     PRIMARY KEY (webhook, message)
 );
 CREATE INDEX deliveries_waiting ON deliveries (next_at) WHERE state = 'waiting';
+CREATE INDEX deliveries_by_message ON deliveries (message);
+
+-- When a message was handed to the webhooks that want it; delivered_at is when the last of them had taken it.
+ALTER TABLE outbox ADD COLUMN fanned_at BIGINT;
+DROP INDEX outbox_waiting;
+CREATE INDEX outbox_waiting ON outbox (id) WHERE fanned_at IS NULL;
 
 -- Statements: a team's month, closed for good. It covers the transactions up to number through_seq that happened before
 -- the month's end and are on no earlier statement.

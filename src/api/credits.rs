@@ -10,7 +10,7 @@ use super::{
 };
 use crate::app::{
     App,
-    credits::{CreditsMoved, NewGrant, NewTransfer},
+    credits::{CreditsMoved, NewGoodwill, NewGrant, NewTransfer, NewWriteOff},
 };
 
 type Created<T> = Result<(StatusCode, Json<T>), Problem>;
@@ -52,4 +52,30 @@ pub(super) async fn grant_credits(
     Sent { op, body }: Sent<NewGrant>,
 ) -> Created<CreditsMoved> {
     Ok((StatusCode::CREATED, Json(app.credits_grant(&op, &team, body).await?)))
+}
+
+/// Gives credits of the operator as an apology, to a team's pool or to a member's wallet.
+#[utoipa::path(post, path = "/teams/{team}/credits/goodwill", operation_id = "giveGoodwill", tag = "money",
+    params(("team" = String, Path, description = "Id or slug of the team"),
+           ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    request_body = NewGoodwill, responses((status = 201, body = CreditsMoved)))]
+pub(super) async fn give_goodwill(
+    State(app): State<Arc<App>>,
+    At(team): At<String>,
+    Sent { op, body }: Sent<NewGoodwill>,
+) -> Created<CreditsMoved> {
+    Ok((StatusCode::CREATED, Json(app.credits_goodwill(&op, &team, body).await?)))
+}
+
+/// Gives up what a team owes, or a part of it.
+#[utoipa::path(post, path = "/teams/{team}/credits/write-off", operation_id = "writeOffDebt", tag = "money",
+    params(("team" = String, Path, description = "Id or slug of the team"),
+           ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    request_body = NewWriteOff, responses((status = 201, body = CreditsMoved)))]
+pub(super) async fn write_off_debt(
+    State(app): State<Arc<App>>,
+    At(team): At<String>,
+    Sent { op, body }: Sent<NewWriteOff>,
+) -> Created<CreditsMoved> {
+    Ok((StatusCode::CREATED, Json(app.credits_write_off(&op, &team, body).await?)))
 }

@@ -87,6 +87,25 @@ impl FromRequest<State> for Uploaded {
     }
 }
 
+/// A message of somebody who has no account here: its body as it came, and its headers, for whoever can prove it.
+pub(super) struct Foreign {
+    /// The operation; nobody's.
+    pub op: Op,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub bytes: Bytes,
+}
+
+impl FromRequest<State> for Foreign {
+    type Rejection = Problem;
+    async fn from_request(request: Request, app: &State) -> Result<Self, Problem> {
+        let (parts, bytes) = whole(request, app).await?;
+        let op = op(app, &parts, Actor::Anonymous);
+        Ok(Self { op, headers: parts.headers, bytes })
+    }
+}
+
 async fn whole(request: Request, app: &State) -> Result<(Parts, Bytes), Problem> {
     let (parts, body) = request.into_parts();
     let bytes = Bytes::from_request(Request::from_parts(parts.clone(), body), app).await;

@@ -2,23 +2,31 @@
 //!
 //! One file per noun with its handlers; [`router`] lists them once, for the routes and the OpenAPI document alike.
 
+mod alerts;
 mod api_keys;
 mod auth;
+mod auto_top_ups;
 mod books;
+mod budgets;
 mod charges;
 mod credits;
 mod extract;
 mod health;
 mod instances;
+mod lots;
 mod me;
 mod members;
 mod openapi;
 mod operator;
+mod payments;
 mod prices;
 mod problem;
 pub mod router;
 mod statements;
 mod storage_rates;
 mod teams;
+mod terms;
 mod top_ups;
 mod users;
+mod vouchers;
+mod webhooks;

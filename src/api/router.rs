@@ -18,11 +18,11 @@ use utoipa_axum::{
 };
 
 use super::{
-    api_keys, auth, books, charges, credits,
+    alerts, api_keys, auth, auto_top_ups, books, budgets, charges, credits,
     extract::Deepest,
-    health, instances, me, members, openapi, operator, prices,
+    health, instances, lots, me, members, openapi, operator, payments, prices,
     problem::{self, Problem},
-    statements, storage_rates, teams, top_ups, users,
+    statements, storage_rates, teams, terms, top_ups, users, vouchers, webhooks,
 };
 use crate::{
     app::App,
@@ -85,9 +85,35 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(credits::assign_credits))
         .routes(routes!(credits::reclaim_credits))
         .routes(routes!(credits::grant_credits))
+        .routes(routes!(budgets::create_budget, budgets::list_budgets))
+        .routes(routes!(budgets::get_budget, budgets::update_budget, budgets::end_budget))
+        .routes(routes!(terms::get_team_terms, terms::put_team_terms))
+        .routes(routes!(terms::put_team_credit_limit))
+        .routes(routes!(alerts::create_alert, alerts::list_alerts))
+        .routes(routes!(alerts::delete_alert))
+        .routes(routes!(webhooks::create_webhook, webhooks::list_webhooks))
+        .routes(routes!(webhooks::delete_webhook))
+        .routes(routes!(webhooks::test_webhook))
+        .routes(routes!(webhooks::list_deliveries))
+        .routes(routes!(webhooks::retry_delivery))
+        .routes(routes!(credits::give_goodwill))
+        .routes(routes!(credits::write_off_debt))
+        .routes(routes!(lots::list_lots))
         .routes(routes!(top_ups::create_top_up, top_ups::list_top_ups))
         .routes(routes!(top_ups::confirm_top_up))
         .routes(routes!(top_ups::refuse_top_up))
+        .routes(routes!(top_ups::refund_top_up))
+        .routes(routes!(top_ups::dispute_top_up))
+        .routes(routes!(payments::receive_provider_event))
+        .routes(routes!(
+            auto_top_ups::get_auto_top_up,
+            auto_top_ups::put_auto_top_up,
+            auto_top_ups::remove_auto_top_up
+        ))
+        .routes(routes!(vouchers::create_vouchers, vouchers::list_vouchers))
+        .routes(routes!(vouchers::revoke_voucher))
+        .routes(routes!(vouchers::redeem_voucher))
+        .routes(routes!(vouchers::list_voucher_redemptions))
         .routes(routes!(books::get_balance))
         .routes(routes!(books::list_transactions))
         .routes(routes!(books::list_bills))

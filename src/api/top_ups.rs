@@ -11,7 +11,7 @@ use super::{
 use crate::{
     app::{
         App,
-        top_ups::{NewTopUp, TopUpDecision, TopUpView},
+        top_ups::{NewTopUp, TopUpDecision, TopUpRefund, TopUpView},
     },
     ids::TopUpId,
     model::page::{Items, Page},
@@ -19,7 +19,7 @@ use crate::{
 
 type Answer<T> = Result<Json<T>, Problem>;
 
-/// Asks the operator to credit a payment to the team's pool.
+/// Asks for paid credits in the team's pool.
 #[utoipa::path(post, path = "/teams/{team}/top-ups", operation_id = "createTopUp", tag = "money",
     params(("team" = String, Path, description = "Id or slug of the team"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
@@ -45,7 +45,7 @@ pub(super) async fn list_top_ups(
     Ok(Json(app.top_ups_page(&op, &team, &page).await?))
 }
 
-/// Says that a payment has arrived: the pool is credited.
+/// Says that a payment by hand has arrived: the pool is credited, or the first of two confirmations is noted.
 #[utoipa::path(post, path = "/teams/{team}/top-ups/{top_up}/confirm", operation_id = "confirmTopUp", tag = "money",
     params(("team" = String, Path, description = "Id or slug of the team"),
            ("top_up" = TopUpId, Path, description = "The top-up"),
@@ -71,4 +71,32 @@ pub(super) async fn refuse_top_up(
     Sent { op, body }: Sent<TopUpDecision>,
 ) -> Answer<TopUpView> {
     Ok(Json(app.top_up_refuse(&op, &team, id, body).await?))
+}
+
+/// Gives unused credits of a payment back to whoever paid.
+#[utoipa::path(post, path = "/teams/{team}/top-ups/{top_up}/refund", operation_id = "refundTopUp", tag = "money",
+    params(("team" = String, Path, description = "Id or slug of the team"),
+           ("top_up" = TopUpId, Path, description = "The top-up"),
+           ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    request_body = TopUpRefund, responses((status = 200, body = TopUpView)))]
+pub(super) async fn refund_top_up(
+    State(app): State<Arc<App>>,
+    At((team, id)): At<(String, TopUpId)>,
+    Sent { op, body }: Sent<TopUpRefund>,
+) -> Answer<TopUpView> {
+    Ok(Json(app.top_up_refund(&op, &team, id, body).await?))
+}
+
+/// Says that whoever paid took the money back: what is unused leaves the pool, what was used is owed.
+#[utoipa::path(post, path = "/teams/{team}/top-ups/{top_up}/dispute", operation_id = "disputeTopUp", tag = "money",
+    params(("team" = String, Path, description = "Id or slug of the team"),
+           ("top_up" = TopUpId, Path, description = "The top-up"),
+           ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    request_body = TopUpDecision, responses((status = 200, body = TopUpView)))]
+pub(super) async fn dispute_top_up(
+    State(app): State<Arc<App>>,
+    At((team, id)): At<(String, TopUpId)>,
+    Sent { op, body }: Sent<TopUpDecision>,
+) -> Answer<TopUpView> {
+    Ok(Json(app.top_up_dispute(&op, &team, id, body).await?))
 }

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Findings, Kind, Result},
     model::action::Action,
     op::{Actor, Op},
-    policy::{Facts, Principal, Resource},
+    policy::{Facts, Permit, Principal, Resource},
     time::{HOUR, SECOND, Span, Timestamp},
 };
 
@@ -96,9 +96,9 @@ fn wait_after(failures: u32) -> Option<Span> {
     Some(Span::from_micros(wait.min(LONGEST_WAIT.as_micros())))
 }
 
-fn throttled(until: Timestamp, now: Timestamp) -> Error {
+fn throttled(what: &str, until: Timestamp, now: Timestamp) -> Error {
     let seconds = u32::try_from((until - now).as_micros().div_euclid(SECOND) + 1).unwrap_or(u32::MAX);
-    let told = format!("too many wrong passwords in a row; try again in {seconds} s");
+    let told = format!("too many wrong {what} in a row; try again in {seconds} s");
     Error::new(Kind::Throttled, "throttled", told).retry_after(seconds)
 }
 
@@ -137,12 +137,7 @@ impl App {
         password: &Secret,
         hash: Option<String>,
     ) -> Result<()> {
-        let known = self.db.glance().await?.throttle_fetch(subject).await?;
-        if let Some(row) = known
-            && row.blocked_until > op.now()
-        {
-            return Err(throttled(row.blocked_until, op.now()));
-        }
+        self.throttle_pass(op, subject, "passwords").await?;
         if self.passwords.verify(password.reveal(), hash).await? {
             return Ok(());
         }
@@ -150,13 +145,26 @@ impl App {
         let asker = Asker { principal: Principal::Anonymous, team: None };
         let decision = self.decide(&asker, Action::Login, &Resource::Site, &Facts::default());
         let permit = decision.permit(op.id())?;
+        self.throttle_count(op, subject, &permit).await?;
+        Err(wrong_credentials())
+    }
+
+    /// Lets nobody pass whose `subject` has failed too often of late; `what` was wrong each time.
+    pub(crate) async fn throttle_pass(&self, op: &Op, subject: &str, what: &str) -> Result<()> {
+        match self.db.glance().await?.throttle_fetch(subject).await? {
+            Some(row) if row.blocked_until > op.now() => Err(throttled(what, row.blocked_until, op.now())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a failure of `subject`, and lets it wait where there were too many.
+    pub(crate) async fn throttle_count(&self, op: &Op, subject: &str, permit: &Permit) -> Result<()> {
         let mut tx = self.db.begin().await?;
         let failures = tx.throttle_fail(subject, op.now(), op.now() - FORGOTTEN_AFTER).await?;
         if let Some(wait) = wait_after(failures) {
             tx.throttle_block(subject, op.now() + wait).await?;
         }
-        tx.commit(&permit).await?;
-        Err(wrong_credentials())
+        Ok(tx.commit(permit).await?)
     }
 }
 

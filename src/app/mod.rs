@@ -3,18 +3,23 @@
 //! `gate` is the way in and out of every one of them. Loops (`dispatch`, `metering`) are services too: `worker/` only
 //! gives them a rhythm.
 
+pub mod alerts;
 pub mod api_keys;
 pub mod audit;
 pub mod auth;
+pub mod auto_top_ups;
 pub mod balance;
 pub mod bills;
 mod bookkeeper;
 pub mod books;
+pub mod budgets;
+mod cashier;
 pub mod catalog;
 pub mod charges;
 mod closing;
 pub mod costs;
 mod credentials;
+mod crediting;
 pub mod credits;
 mod dispatch;
 pub mod drives;
@@ -27,9 +32,11 @@ pub mod instances;
 pub mod launch;
 pub mod ledger;
 pub mod login;
+pub mod lots;
 pub mod me;
 pub mod members;
 mod metering;
+pub mod payments;
 pub mod plugins;
 pub mod prices;
 pub mod products;
@@ -45,9 +52,12 @@ pub mod statements;
 mod storage;
 pub mod storage_rates;
 pub mod teams;
+pub mod terms;
 pub mod top_ups;
 pub mod transactions;
 pub mod users;
+pub mod vouchers;
+pub mod webhooks;
 
 use std::sync::Arc;
 
@@ -56,11 +66,13 @@ use crate::{
     error::Result,
     ids::InstallationId,
     ledger::focus::CostTerms,
+    model::destination::Allowed,
     op::{Actor, Op, SystemActor},
     plugins::Plugins,
     policy::Policies,
     store::Db,
     time::{Clock, Span},
+    webhook::Sender,
 };
 
 /// What the services need to know of the configuration.
@@ -84,10 +96,16 @@ pub struct Settings {
     pub probe_every: Span,
     /// The addresses that networks of instances are cut from, such as `10.201.0.0/16`.
     pub network_pool: crate::model::subnet::SubnetPool,
+    /// A top-up of more than this is confirmed by two operators; `None`: one is enough.
+    pub two_person_above: Option<crate::money::Credits>,
     /// The folder where simulated hosts keep their state.
     pub simulated_dir: std::path::PathBuf,
     /// Statements and cost files.
     pub statements: StatementSettings,
+    /// The shortest runway that outlasts the wait for its own extension.
+    pub runway_least: Span,
+    /// Where webhooks may go besides public addresses.
+    pub webhooks_allow: Allowed,
 }
 
 /// What statements and cost files need to know of the configuration.
@@ -110,9 +128,11 @@ pub struct App {
     pub(crate) db: Db,
     pub(crate) policies: Policies,
     pub(crate) plugins: Plugins,
+    pub(crate) providers: payments::Providers,
     pub(crate) fleet: fleet::Fleet,
     pub(crate) passwords: secrets::Passwords,
     pub(crate) seal: secrets::Seal,
+    pub(crate) webhooks: Sender,
     pub(crate) settings: Settings,
     pub(crate) installation: InstallationId,
     pub(crate) retries: re_rating::Retries,
@@ -128,6 +148,8 @@ pub struct Parts {
     pub policies: Policies,
     /// The plugin host.
     pub plugins: Plugins,
+    /// Who takes payments, besides the operator by hand.
+    pub providers: Vec<Arc<dyn payments::Provider>>,
     /// The seal of secrets at rest.
     pub seal: secrets::Seal,
     /// The settings.
@@ -142,20 +164,24 @@ impl App {
     /// Puts the parts together; on an empty database the installation and its default price are made first.
     /// The second value is the one-time token of an installation that nobody has claimed yet.
     pub async fn open(parts: Parts) -> Result<(Self, Option<secrets::Token>)> {
-        let Parts { db, policies, plugins, seal, settings, clock, chance } = parts;
+        let Parts { db, policies, plugins, providers, seal, settings, clock, chance } = parts;
         let op = Op::new(Actor::System(SystemActor::Setup), clock.clone(), chance.clone());
         let (installation, claim) = setup::installation_ensure(&db, &op).await?;
         setup::default_price_ensure(&db, &op, &plugins).await?;
         let fleet = fleet::Fleet::new(settings.simulated_dir.clone(), clock.clone());
         let passwords = secrets::Passwords::default();
+        let providers = payments::Providers::new(providers);
         let retries = re_rating::Retries::default();
+        let webhooks = Sender::new(settings.webhooks_allow.clone());
         let app = Self {
             db,
             policies,
             plugins,
+            providers,
             fleet,
             passwords,
             seal,
+            webhooks,
             settings,
             installation,
             retries,

@@ -152,6 +152,12 @@ impl Client {
         Ok(self.send(Method::DELETE, path, &[], Body::Nothing, None).await?.value)
     }
 
+    /// Takes a thing away as it is now.
+    pub(crate) async fn delete_versioned(&self, path: &[&str]) -> Result<Value, Failure> {
+        let present = self.get_versioned(path).await?;
+        Ok(self.send(Method::DELETE, path, &[], Body::Nothing, present.etag.as_deref()).await?.value)
+    }
+
     /// Gives an answer to `to` as it arrives, however long that takes.
     pub(crate) async fn copy(
         &self,

@@ -1,4 +1,4 @@
-//! Money: credits, top-ups, bills, the books.
+//! Money: credits, bills, the books.
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
@@ -9,17 +9,10 @@ use super::{
     output::{Answer, Column, write_bytes},
     price::PriceCommand,
     problem::Failure,
+    top_up::TopUpCommand,
+    voucher::VoucherCommand,
 };
 
-const TOP_UPS: &[Column] = &[
-    ("ID", "id"),
-    ("AMOUNT", "amount"),
-    ("STATE", "state"),
-    ("NOTE", "note"),
-    ("ASKED BY", "requested_by"),
-    ("DECIDED BY", "decided_by"),
-    ("CREATED", "created_at"),
-];
 const TRANSACTIONS: &[Column] = &[
     ("AT", "occurred_at"),
     ("KIND", "kind"),
@@ -28,6 +21,16 @@ const TRANSACTIONS: &[Column] = &[
     ("REASON", "reason"),
     ("ACTOR", "actor"),
     ("ID", "id"),
+];
+const LOTS: &[Column] = &[
+    ("ID", "id"),
+    ("MEMBER", "member"),
+    ("CATEGORY", "category"),
+    ("AMOUNT", "amount"),
+    ("LEFT", "left"),
+    ("HELD", "held"),
+    ("CAME IN", "effective_at"),
+    ("EXPIRES", "expires_at"),
 ];
 const BILLS: &[Column] = &[
     ("MEMBER", "member"),
@@ -50,6 +53,9 @@ pub(crate) enum CreditCommand {
     /// Credits bought for the team
     #[command(subcommand)]
     TopUp(TopUpCommand),
+    /// Codes that teams turn into credits
+    #[command(subcommand)]
+    Voucher(VoucherCommand),
     /// Show what was charged
     Bill {
         /// Only this member, by id
@@ -106,6 +112,28 @@ pub(crate) enum CreditsCommand {
         /// Why
         #[arg(long, default_value = "")]
         note: String,
+        /// When what is unused of them is lost, such as 2027-01-01T00:00:00Z
+        #[arg(long, value_name = "TIME")]
+        expires_at: Option<String>,
+    },
+    /// Give credits as an apology, for the site's operator
+    Goodwill {
+        /// Credits, such as 12.5
+        amount: String,
+        /// What the apology is for
+        #[arg(long)]
+        note: String,
+        /// Member whose wallet gets them, by id; the team's pool if not given
+        #[arg(long)]
+        member: Option<String>,
+    },
+    /// Give up what the team owes, for the site's operator
+    WriteOff {
+        /// Credits, such as 12.5
+        amount: String,
+        /// Why
+        #[arg(long)]
+        note: String,
     },
     /// Move credits from the team's pool to a member
     Assign {
@@ -133,6 +161,15 @@ pub(crate) enum CreditsCommand {
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
     },
+    /// List where credits came from and until when they are good
+    Lots {
+        /// Whose lots: those of your wallet, or those of the whole team if you may
+        #[arg(long, value_enum)]
+        view: Option<View>,
+        /// Only those of this member's wallet, by id
+        #[arg(long)]
+        member: Option<String>,
+    },
     /// List transactions, the latest first
     Transactions {
         /// Only this member, by id
@@ -141,31 +178,6 @@ pub(crate) enum CreditsCommand {
         /// Most transactions to show
         #[arg(long, default_value = MOST)]
         limit: usize,
-    },
-}
-
-/// Commands about top-ups.
-#[derive(Debug, Subcommand)]
-pub(crate) enum TopUpCommand {
-    /// Ask for a top-up of the team
-    Ask {
-        /// Credits, such as 100
-        amount: String,
-        /// What the operator should know, such as an invoice number
-        #[arg(long, default_value = "")]
-        note: String,
-    },
-    /// List top-ups
-    Ls,
-    /// Confirm that a top-up was paid, for the site's operator
-    Confirm {
-        /// Top-up, by id
-        id: String,
-    },
-    /// Refuse a top-up, for the site's operator
-    Refuse {
-        /// Top-up, by id
-        id: String,
     },
 }
 
@@ -187,6 +199,7 @@ impl CreditCommand {
         match self {
             Self::Credits(command) => command.run(call).await,
             Self::TopUp(command) => command.run(call).await,
+            Self::Voucher(command) => command.run(call).await,
             Self::Bill { member, kind, view, limit } => {
                 let query = [("member", member), ("type", kind), ("view", view.map(View::word))];
                 let bills = call.client.list(&["teams", call.team()?, "bills"], &query, limit).await?;
@@ -214,9 +227,17 @@ impl CreditsCommand {
     async fn run(self, call: &Call) -> Result<Answer, Failure> {
         let (client, team) = (&call.client, call.team()?);
         match self {
-            Self::Grant { amount, note } => {
-                let body = json!({ "amount": amount, "note": note });
+            Self::Grant { amount, note, expires_at } => {
+                let body = json!({ "amount": amount, "note": note, "expires_at": expires_at });
                 client.post(&["teams", team, "credits", "grant"], body).await.map(Answer::One)
+            }
+            Self::Goodwill { amount, note, member } => {
+                let body = json!({ "amount": amount, "note": note, "member": member });
+                client.post(&["teams", team, "credits", "goodwill"], body).await.map(Answer::One)
+            }
+            Self::WriteOff { amount, note } => {
+                let body = json!({ "amount": amount, "note": note });
+                client.post(&["teams", team, "credits", "write-off"], body).await.map(Answer::One)
             }
             Self::Assign { member, amount, note } => {
                 let body = json!({ "member": member, "amount": amount, "note": note });
@@ -229,29 +250,15 @@ impl CreditsCommand {
             Self::Balance { at } => {
                 client.get(&["teams", team, "balance"], &[("at", at)]).await.map(Answer::One)
             }
+            Self::Lots { view, member } => {
+                let query = [("view", view.map(View::word)), ("member", member)];
+                let lots = client.list(&["teams", team, "lots"], &query, usize::MAX).await?;
+                Ok(Answer::List(lots, LOTS))
+            }
             Self::Transactions { member, limit } => {
                 let found =
                     client.list(&["teams", team, "transactions"], &[("member", member)], limit).await?;
                 Ok(Answer::List(found, TRANSACTIONS))
-            }
-        }
-    }
-}
-
-impl TopUpCommand {
-    async fn run(self, call: &Call) -> Result<Answer, Failure> {
-        let (client, team) = (&call.client, call.team()?);
-        let top_ups = &["teams", team, "top-ups"];
-        match self {
-            Self::Ask { amount, note } => {
-                client.post(top_ups, json!({ "amount": amount, "note": note })).await.map(Answer::One)
-            }
-            Self::Ls => Ok(Answer::List(client.list(top_ups, &[], usize::MAX).await?, TOP_UPS)),
-            Self::Confirm { id } => {
-                client.post(&["teams", team, "top-ups", &id, "confirm"], json!({})).await.map(Answer::One)
-            }
-            Self::Refuse { id } => {
-                client.post(&["teams", team, "top-ups", &id, "refuse"], json!({})).await.map(Answer::One)
             }
         }
     }

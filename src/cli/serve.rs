@@ -102,14 +102,17 @@ async fn open(config: &Config) -> crate::error::Result<(App, Option<crate::app::
         stop_latency: Span::from_seconds(i64::from(config.metering.stop_latency_seconds)),
         down_after: Span::from_seconds(60),
         probe_every: Span::from_seconds(i64::from(config.reconcile.probe_seconds)),
+        two_person_above: config.two_person_above,
         network_pool: config.network_pool.to_string().parse().map_err(crate::error::Error::internal)?,
         simulated_dir,
         statements: StatementSettings {
             grace: Span::from_seconds(i64::from(config.grace_hours) * 3_600),
             costs: config.costs.clone(),
         },
+        runway_least: Span::from_seconds(i64::from(config.metering.runway_least())),
+        webhooks_allow: config.webhooks_allow.clone(),
     };
-    App::open(Parts { db, policies, plugins, seal, settings, clock, chance }).await
+    App::open(Parts { db, policies, plugins, providers: Vec::new(), seal, settings, clock, chance }).await
 }
 
 /// Resolves at the first SIGTERM or SIGINT; a second one ends the process at once.

@@ -298,6 +298,11 @@ impl Posting {
         Self::new(TransactionKind::Refund, LotUse::Of(lot)).move_on(pool, cash, amount)
     }
 
+    /// Money that was used went back to whoever paid it, and so is owed: `receivable` to `cash`.
+    pub fn refund_owed(receivable: AccountId, cash: AccountId, amount: Credits) -> Result<Self, Error> {
+        Self::new(TransactionKind::Refund, LotUse::Spent).move_on(receivable, cash, amount)
+    }
+
     /// Money of `lot` is lost: to `breakage`.
     pub fn expire(
         lot: LotId,
@@ -591,6 +596,7 @@ mod tests {
             Posting::charge(TransactionKind::Capture, x, y, z, cover),
             Posting::give_back(x, y, z, cover, LotUse::Spent),
             Posting::refund(lot, x, y, amount),
+            Posting::refund_owed(x, y, amount),
             Posting::expire(lot, x, y, amount),
             Posting::lend(x, y, amount),
             Posting::settle(x, y, amount),

@@ -1,7 +1,7 @@
 //! The sentences of a refusal. A policy carries a short advice code; here it becomes what happened, with the
 //! numbers.
 
-use super::request::{BudgetRoom, Facts, Launch, MemberPrincipal, Principal, Resource};
+use super::request::{BudgetRoom, Confirmation, Facts, Launch, MemberPrincipal, Principal, Resource};
 use crate::{error::LimitUse, model::quota::NO_ACCELERATOR};
 
 /// What a sentence is about.
@@ -17,7 +17,7 @@ pub(crate) struct Case<'a> {
 
 /// All advice codes that policies use.
 #[cfg(test)]
-pub(crate) const CODES: [&str; 22] = [
+pub(crate) const CODES: [&str; 23] = [
     "budget",
     "foreign",
     "funds",
@@ -40,6 +40,7 @@ pub(crate) const CODES: [&str; 22] = [
     "reset-first",
     "site-owned",
     "suspended",
+    "two-persons",
 ];
 
 impl Case<'_> {
@@ -57,8 +58,19 @@ impl Case<'_> {
             ("quota-gpus-per-instance", Some(member), _) => self.too_wide(member),
             ("funds", _, Some(launch)) => self.short_of_funds(launch),
             ("budget", _, Some(launch)) => short_of_budget(launch),
+            ("two-persons", _, _) => (self.second_person(), None),
             _ => (self.plain(code), None),
         }
+    }
+
+    fn second_person(&self) -> String {
+        let Some(Confirmation { amount, alone_up_to: Some(above), .. }) = &self.facts.confirmation else {
+            return "another operator still has to confirm this".to_owned();
+        };
+        format!(
+            "{amount} credits are more than the {above} that one operator may confirm alone; you have confirmed, and \
+             another operator still has to"
+        )
     }
 
     fn member(&self) -> Option<&MemberPrincipal> {

@@ -10,8 +10,9 @@ use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, Restric
 
 use super::{
     Error,
-    request::{Facts, Launch, MemberPrincipal, Principal, Resource},
+    request::{Confirmation, Facts, Launch, MemberPrincipal, Principal, Resource},
 };
+use crate::money::Credits;
 
 /// The names of the entity types, parsed once.
 #[derive(Debug)]
@@ -188,6 +189,12 @@ pub(crate) fn context(principal: &Principal, in_scope: bool, facts: &Facts) -> R
     let mut pairs = vec![("in_scope".to_owned(), Value::new_bool(in_scope))];
     if let Some(role) = facts.target_role {
         pairs.push(("target_role".to_owned(), text(role.word())));
+    }
+    if let Some(Confirmation { amount, alone_up_to, again }) = &facts.confirmation {
+        let alone_up_to = alone_up_to.map_or(i64::MAX, Credits::as_micros);
+        pairs.push(("amount".to_owned(), Value::new_long(amount.as_micros())));
+        pairs.push(("alone_up_to".to_owned(), Value::new_long(alone_up_to)));
+        pairs.push(("again".to_owned(), Value::new_bool(*again)));
     }
     if let (Some(launch), Principal::Member(member)) = (&facts.launch, principal) {
         let Launch { instances, gpus, used, hold, funds, budget } = launch;

@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 pub use self::{
     decision::{Decision, Determining, Permit, Refusal, Versions},
     matrix::{Reach, Row},
-    request::{BudgetRoom, Facts, Launch, MemberPrincipal, Principal, Resource},
+    request::{BudgetRoom, Confirmation, Facts, Launch, MemberPrincipal, Principal, Resource},
 };
 use self::{
     entities::Types,

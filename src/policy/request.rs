@@ -156,6 +156,9 @@ pub struct Facts {
     /// For `CreateMember` and `UpdateMember`: the role that the change would give.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_role: Option<Role>,
+    /// For `ConfirmTopUp`, which is refused without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<Confirmation>,
     /// The name of the resource's owner, for the sentence of a refusal; decides nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner_name: Option<String>,
@@ -177,6 +180,17 @@ pub struct Launch {
     /// The budget that leaves the least, of those that stand in the way of launches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetRoom>,
+}
+
+/// A top-up that an operator confirms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Confirmation {
+    /// How much it is.
+    pub amount: Credits,
+    /// Up to how much one operator is enough; `None`: always.
+    pub alone_up_to: Option<Credits>,
+    /// Whether whoever confirms has done so before.
+    pub again: bool,
 }
 
 /// What a budget leaves in its present period.

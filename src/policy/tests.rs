@@ -247,8 +247,15 @@ fn facts() -> impl Strategy<Value = Facts> {
             funds: Credits::from_micros(funds),
             budget: None,
         });
-    (prop::option::weighted(0.9, launch), prop::option::of(prop::sample::select(Role::ALL.to_vec())))
-        .prop_map(|(launch, target_role)| Facts { launch, target_role, owner_name: None })
+    let confirmation =
+        (0..6_i64, prop::option::of(0..6_i64), prop::bool::ANY).prop_map(|(amount, above, again)| {
+            let (amount, alone_up_to) = (Credits::from_micros(amount), above.map(Credits::from_micros));
+            Confirmation { amount, alone_up_to, again }
+        });
+    let role = prop::option::of(prop::sample::select(Role::ALL.to_vec()));
+    (prop::option::weighted(0.9, launch), role, prop::option::weighted(0.9, confirmation)).prop_map(
+        |(launch, target_role, confirmation)| Facts { launch, target_role, confirmation, owner_name: None },
+    )
 }
 
 /// The whole policy set with its scopes, and the action hierarchy: what the index is compared with.
@@ -363,9 +370,14 @@ fn our_entities_and_facts_are_what_the_schema_says() {
             if asks && about {
                 let is_launch = matches!(action, Action::CreateInstance | Action::StartInstance);
                 let is_change = matches!(action, Action::CreateMember | Action::UpdateMember);
+                let is_confirmation = action == Action::ConfirmTopUp;
+                if is_confirmation && facts.confirmation.is_none() {
+                    return Ok(());
+                }
                 let facts = Facts {
                     launch: facts.launch.filter(|_| is_launch),
                     target_role: facts.target_role.filter(|_| is_change),
+                    confirmation: facts.confirmation.filter(|_| is_confirmation),
                     owner_name: None,
                 };
                 if is_launch && (facts.launch.is_none() || !matches!(principal, Principal::Member(_))) {

@@ -11,7 +11,10 @@
 //! say it: a sum is `CAST(SUM(x) AS BIGINT)` (else it is a NUMERIC), and an argument that is first seen
 //! beside `IS NULL` is cast too.
 
+pub mod alerts;
+pub mod auto_top_ups;
 mod bookings;
+mod budgets;
 pub mod catalog;
 mod chain;
 mod convert;
@@ -27,6 +30,7 @@ pub mod identity;
 pub mod instances;
 mod journal;
 mod ledger;
+pub mod lots;
 mod metering;
 mod migrate;
 mod past;
@@ -42,6 +46,8 @@ mod top_ups;
 mod tx;
 mod usage;
 mod verify;
+pub mod vouchers;
+pub mod webhooks;
 mod writer;
 
 pub use convert::{Arg, Column, Json, Stored};

@@ -122,3 +122,24 @@ async fn pages_of_transactions_join_without_gap_or_repeat() {
         site.get(&site.owner, "balance?limit=201").await.fails(422, "invalid-input");
     }
 }
+
+#[tokio::test]
+async fn goodwill_goes_to_the_pool_or_to_a_wallet_and_says_what_for() {
+    for site in Site::both().await {
+        let sorry = json!({ "amount": "3", "note": "the outage of May" });
+        site.post(&site.owner, "credits/goodwill", sorry.clone()).await.fails(403, "refused");
+        let pool = site.post(&site.operator, "credits/goodwill", sorry).await.want(201);
+        assert_eq!((&pool["kind"], &pool["wallet"]), (&json!("goodwill"), &json!(null)));
+        let sorry = json!({ "amount": "2", "note": "a lost night", "member": site.member });
+        let wallet = site.post(&site.operator, "credits/goodwill", sorry).await.want(201);
+        assert_eq!(wallet["wallet"]["available"], "2");
+        assert_eq!(site.available().await, ["3", "2"]);
+        let silent = json!({ "amount": "2", "note": " " });
+        site.post(&site.operator, "credits/goodwill", silent).await.fails(422, "invalid-input");
+        let nobody = json!({ "amount": "2", "note": "x", "member": format!("mem_{:032x}", 1) });
+        site.post(&site.operator, "credits/goodwill", nobody).await.fails(422, "invalid-input");
+        let past = json!({ "amount": "2", "expires_at": "2020-01-01T00:00:00Z" });
+        site.post(&site.operator, "credits/grant", past).await.fails(422, "invalid-input");
+        site.assert_sound().await;
+    }
+}

@@ -7,11 +7,13 @@ use muster::{
     api::router::{DoorSettings, router},
     app::{
         App, Parts, Settings,
+        payments::Provider,
         secrets::{Seal, Token, TokenKind},
     },
     chance::Seeded,
     ids::{MemberId, TeamId, UserId},
     ledger::account::{Account, AccountKind},
+    money::Credits,
     op::{Actor, Op, SystemActor, SystemWarrant},
     plugins::{Compiler, Limits, PluginSettings, Plugins},
     policy::Policies,
@@ -28,15 +30,23 @@ pub(crate) const START: Timestamp = Timestamp::from_micros(1_763_800_020_000_000
 pub(crate) struct Site {
     pub(crate) app: Arc<App>,
     pub(crate) clock: Arc<ManualClock>,
+    pub(crate) db: Db,
     pub(crate) member: MemberId,
     pub(crate) operator: Token,
+    pub(crate) second_operator: Token,
     pub(crate) owner: Token,
     pub(crate) admin: Token,
     pub(crate) worker: Token,
-    pub(crate) db: Db,
-    pub(crate) door: Router,
     chance: Arc<Seeded>,
+    pub(crate) door: Router,
     folder: tempfile::TempDir,
+}
+
+/// What a server has besides.
+#[derive(Default)]
+pub(crate) struct Extra {
+    pub(crate) providers: Vec<Arc<dyn Provider>>,
+    pub(crate) two_person_above: Option<Credits>,
 }
 
 /// An answer of the server.
@@ -71,10 +81,22 @@ impl Site {
         let sqlite = format!("sqlite:{}", folder.path().join("muster.db").display());
         let other = tempfile::tempdir().unwrap();
         let postgres = crate::postgres::fresh_database();
-        [Self::open(sqlite, folder).await, Self::open(postgres, other).await]
+        [
+            Self::open(sqlite, folder, Extra::default()).await,
+            Self::open(postgres, other, Extra::default()).await,
+        ]
     }
 
-    async fn open(address: String, folder: tempfile::TempDir) -> Site {
+    /// A fresh server on each of the two databases, with what `extra` makes for it.
+    pub(crate) async fn both_with(extra: impl Fn() -> Extra) -> [Site; 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = format!("sqlite:{}", folder.path().join("muster.db").display());
+        let other = tempfile::tempdir().unwrap();
+        let postgres = crate::postgres::fresh_database();
+        [Self::open(sqlite, folder, extra()).await, Self::open(postgres, other, extra()).await]
+    }
+
+    async fn open(address: String, folder: tempfile::TempDir, extra: Extra) -> Site {
         let clock = Arc::new(ManualClock::new(START));
         let chance = Arc::new(Seeded::new(7));
         let db = Db::open(&address).await.unwrap();
@@ -84,6 +106,7 @@ impl Site {
         let (user, team): (UserId, TeamId) = (op.id(), op.id());
         plant_team(&mut tx, &op, user, team).await;
         let operator = session(&mut tx, &op, Some(user), None).await;
+        let second_operator = plant_operator(&mut tx, &op, "second").await;
         let (_, owner) = plant_member(&mut tx, &op, team, "owner").await;
         let (_, admin) = plant_member(&mut tx, &op, team, "admin").await;
         let (member, worker) = plant_member(&mut tx, &op, team, "member").await;
@@ -92,8 +115,9 @@ impl Site {
             db: db.clone(),
             policies: Policies::shipped().unwrap(),
             plugins: plugins(Limits::default()),
+            providers: extra.providers,
             seal: Seal::new(&[7; 32]),
-            settings: settings(&folder),
+            settings: Settings { two_person_above: extra.two_person_above, ..settings(&folder) },
             clock: clock.clone(),
             chance: chance.clone(),
         };
@@ -106,7 +130,7 @@ impl Site {
             request_timeout: std::time::Duration::from_secs(60),
         };
         let door = router(app.clone(), &settings, Arc::new(String::new));
-        Site { app, clock, member, operator, owner, admin, worker, db, chance, door, folder }
+        Site { app, clock, db, member, operator, second_operator, owner, admin, worker, chance, door, folder }
     }
 
     /// A second server on the same data, with these limits on plugins.
@@ -115,6 +139,7 @@ impl Site {
             db: self.db.clone(),
             policies: Policies::shipped().unwrap(),
             plugins: plugins(limits),
+            providers: Vec::new(),
             seal: Seal::new(&[7; 32]),
             settings: settings(&self.folder),
             clock: self.clock.clone(),
@@ -158,10 +183,56 @@ impl Site {
         self.send(request.header("idempotency-key", key), who, Body::from(body.to_string())).await
     }
 
+    /// Posts bytes with a header of the sender's own, as nobody.
+    pub(crate) async fn post_signed(&self, path: &str, header: (&str, &str), body: &[u8]) -> Answer {
+        let request = Request::post(at(path)).header(header.0, header.1);
+        self.answer(request.body(Body::from(body.to_vec())).unwrap()).await
+    }
+
+    /// One pass of the cashier.
+    pub(crate) async fn cashier(&self) {
+        self.app.cashier(&self.app.op(Actor::System(SystemActor::Cashier))).await;
+    }
+
+    /// What a statement of two columns finds first.
+    pub(crate) async fn pair(&self, sql: &'static str) -> (i64, i64) {
+        self.db.read().await.unwrap().query(sql).one().await.unwrap()
+    }
+
     /// Puts JSON to `path` under the team.
     pub(crate) async fn put(&self, who: &Token, path: &str, body: Value) -> Answer {
         let request = Request::put(at(path)).header("content-type", "application/json");
         self.send(request, who, Body::from(body.to_string())).await
+    }
+
+    /// Posts JSON in the name of an API key.
+    pub(crate) async fn post_with_key(&self, key: &str, path: &str, body: Value) -> Answer {
+        let request = Request::post(at(path)).header("content-type", "application/json");
+        self.send_as(request, key, Body::from(body.to_string())).await
+    }
+
+    /// Asks for a change of `path`, on the version that was read where one is needed.
+    pub(crate) async fn change(
+        &self,
+        who: &Token,
+        method: &str,
+        path: &str,
+        version: Option<&Value>,
+        body: Value,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(at(path));
+        if let Some(version) = version {
+            request = request.header("if-match", format!("\"v{version}\""));
+        }
+        let request = request.header("content-type", "application/json");
+        self.send(request, who, Body::from(body.to_string())).await
+    }
+
+    /// Takes away what is at `path` under the team.
+    pub(crate) async fn delete(&self, who: &Token, path: &str) -> u16 {
+        let request = Request::delete(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
+        let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        response.status().as_u16()
     }
 
     /// Uploads `bytes` as a plugin.
@@ -170,12 +241,32 @@ impl Site {
         self.send(request, who, Body::from(bytes.to_vec())).await
     }
 
-    async fn send(&self, request: http::request::Builder, who: &Token, body: Body) -> Answer {
-        let request = request.header("authorization", format!("Bearer {}", who.reveal()));
-        let response = self.door.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+    /// Asks for text.
+    pub(crate) async fn text(&self, who: &Token, path: &str) -> (u16, String) {
+        let request = Request::get(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
+        let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("no JSON: {bytes:?}"));
+        (parts.status.as_u16(), String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    async fn send(&self, request: http::request::Builder, who: &Token, body: Body) -> Answer {
+        self.send_as(request, who.reveal(), body).await
+    }
+
+    async fn send_as(&self, request: http::request::Builder, token: &str, body: Body) -> Answer {
+        let request = request.header("authorization", format!("Bearer {token}"));
+        self.answer(request.body(body).unwrap()).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Answer {
+        let response = self.door.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let body = match &bytes[..] {
+            b"" => Value::Null,
+            bytes => serde_json::from_slice(bytes).unwrap_or_else(|_| panic!("no JSON: {bytes:?}")),
+        };
         let replayed = parts.headers.contains_key("idempotency-replayed");
         Answer { status: parts.status.as_u16(), replayed, body }
     }
@@ -213,9 +304,12 @@ fn settings(folder: &tempfile::TempDir) -> Settings {
         stop_latency: Span::from_seconds(30),
         down_after: Span::from_seconds(60),
         probe_every: Span::from_seconds(3_600),
+        two_person_above: None,
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().to_owned(),
         statements: Default::default(),
+        runway_least: Span::from_seconds(95),
+        webhooks_allow: "127.0.0.1".parse().unwrap(),
     }
 }
 
@@ -253,6 +347,15 @@ async fn plant_team(tx: &mut Tx, op: &Op, user: UserId, team: TeamId) {
     }
 }
 
+async fn plant_operator(tx: &mut Tx, op: &Op, login: &'static str) -> Token {
+    const USER: &str = "
+        INSERT INTO users (id, login, password_hash, operator, must_reset, valid_from, created_at)
+        VALUES ($1, $2, '', $3, $4, 0, 0)";
+    let user: UserId = op.id();
+    tx.query(USER).bind(user).bind(login).bind(true).bind(false).execute().await.unwrap();
+    session(tx, op, Some(user), None).await
+}
+
 async fn plant_member(tx: &mut Tx, op: &Op, team: TeamId, role: &str) -> (MemberId, Token) {
     const MEMBER: &str = "
         INSERT INTO members (id, team, account, role, state, alias, note, limits, version, valid_from,
@@ -275,6 +378,7 @@ async fn session(tx: &mut Tx, op: &Op, user_id: Option<UserId>, member: Option<M
         member,
         reset_only: false,
         created_at: START,
+        // Longer than any test's time.
         expires_at: START + Span::from_seconds(400 * 86_400),
         revoked_at: None,
     };

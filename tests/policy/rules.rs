@@ -8,7 +8,8 @@ use muster::{
         quota::Limits,
         team::{Preset, Role},
     },
-    policy::{Decision, Facts, MemberPrincipal, Principal, Resource},
+    money::Credits,
+    policy::{Confirmation, Decision, Facts, MemberPrincipal, Principal, Resource},
 };
 
 use crate::people::{
@@ -194,7 +195,9 @@ fn the_operator_runs_the_site_and_only_looks_at_teams() {
     let (operator, plain) = (user(true), user(false));
     let team = Resource::team(ours());
     for action in Action::ALL {
-        let on_site = may(&operator, *action, &Resource::Site);
+        // A confirmation is not decided without its amount.
+        let facts = if *action == Action::ConfirmTopUp { confirmation(1, false) } else { Facts::default() };
+        let on_site = POLICIES.may(&operator, *action, &Resource::Site, &facts);
         let sites = !matches!(action.kind(), "price" | "plugin");
         let entity_is_site = matches!(
             action.kind(),
@@ -222,6 +225,28 @@ fn the_operator_runs_the_site_and_only_looks_at_teams() {
     assert!(ask(&plain, Action::GetTeam, &team).foreign());
     assert!(!may(&plain, Action::CreateHost, &Resource::Site));
     assert!(may(&plain, Action::CreateTeam, &Resource::Site));
+}
+
+/// The confirmation of a top-up where more than 10 micro-credits need two operators.
+fn confirmation(amount: i64, again: bool) -> Facts {
+    let credits = Credits::from_micros;
+    let confirmation = Confirmation { amount: credits(amount), alone_up_to: Some(credits(10)), again };
+    Facts { confirmation: Some(confirmation), ..Facts::default() }
+}
+
+#[test]
+fn nobody_is_both_of_the_two_persons_that_a_large_top_up_needs() {
+    for (amount, again, allowed) in
+        [(10, false, true), (10, true, true), (11, false, true), (11, true, false)]
+    {
+        let facts = confirmation(amount, again);
+        let decision = POLICIES.decide(&user(true), Action::ConfirmTopUp, &Resource::Site, &facts);
+        assert_eq!(decision.allowed(), allowed, "{amount} {again}");
+        let denials = decision.denials().iter().map(|denial| denial.policy.as_str());
+        assert_eq!(denials.collect::<Vec<_>>(), if allowed { vec![] } else { vec!["plat/two-persons"] });
+    }
+    let unknown = POLICIES.decide(&user(true), Action::ConfirmTopUp, &Resource::Site, &Facts::default());
+    assert!(!unknown.allowed() && !unknown.errors().is_empty());
 }
 
 #[test]

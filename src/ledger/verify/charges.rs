@@ -85,7 +85,7 @@ impl Charges {
         }
         capture.amount += wide(charge.amount);
         // A charge that gives back takes from what is owed.
-        capture.uncovered += i128::from(charge.amount.as_micros().signum()) * wide(charge.uncovered);
+        capture.uncovered += wide(charge.amount).signum() * wide(charge.uncovered);
     }
 
     pub(super) fn booking(&mut self, booking: &Booking, accounts: &Accounts, report: &mut Report) {
@@ -146,10 +146,10 @@ impl Billing {
         let found = (charge.k, charge.revision, charge.from_at, charge.to_at);
         let before = self.last.replace(found);
         if charge.revision > 0 {
-            // A revision of the segment has one number, so that an interval that it left alone skips it.
-            let (k, revision, from, to) = found;
-            let follows =
-                before.is_some_and(|was| (was.0, was.2, was.3) == (k, from, to) && was.1 < revision);
+            // Revisions are counted over the whole segment, so one interval may miss some.
+            let follows = before.is_some_and(|(k, revision, from, to)| {
+                (k, from, to) == (charge.k, charge.from_at, charge.to_at) && revision < charge.revision
+            });
             let told = || format!("revised {found:?} after {before:?}");
             return (!follows).then(|| (Invariant::RevisionsMatch, told()));
         }

@@ -86,9 +86,12 @@ fn settings(folder: &TempDir) -> Settings {
         stop_latency: Span::from_seconds(30),
         down_after: Span::from_seconds(60),
         probe_every: Span::from_seconds(300),
+        two_person_above: None,
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().join("simulated"),
         statements: Default::default(),
+        runway_least: Span::from_seconds(95),
+        webhooks_allow: Default::default(),
     }
 }
 
@@ -113,6 +116,7 @@ impl TestApp {
             db: db.clone(),
             policies: Policies::shipped().unwrap(),
             plugins: plugins.unwrap(),
+            providers: Vec::new(),
             seal: Seal::new(&[7; 32]),
             settings: settings(&folder),
             clock: clock.clone(),
