@@ -319,14 +319,19 @@ impl App {
         charges: &[Charge],
     ) -> Result<Vec<(u64, std::result::Result<Vec<Anew>, String>)>> {
         let (mut answers, mut failures) = (Vec::new(), 0);
+        let mut own: BTreeMap<PriceVersionId, ActivePrice> = BTreeMap::new();
         for chunk in chunks_alike(segment, charges) {
             let Some(first) = chunk.first() else { continue };
             let price = match by {
                 Some(price) => price.clone(),
-                None => {
-                    let mut read = self.db.glance().await?;
-                    self.price_version(&mut read, first.price_version).await?
-                }
+                None => match own.get(&first.price_version) {
+                    Some(price) => price.clone(),
+                    None => {
+                        let mut read = self.db.glance().await?;
+                        let price = self.price_version(&mut read, first.price_version).await?;
+                        own.entry(first.price_version).or_insert(price).clone()
+                    }
+                },
             };
             let answer = self.chunk_again(segment, &price, &chunk).await;
             failures = if answer.is_err() { failures + 1 } else { 0 };

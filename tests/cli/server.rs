@@ -35,14 +35,15 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut claim = String::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut server = Self { url: format!("http://{listen}"), claim: String::new(), child };
+        for line in lines {
             let line = line.unwrap();
             if let Some(token) = line.split(' ').find(|word| word.starts_with("muo_")) {
-                token.clone_into(&mut claim);
+                token.clone_into(&mut server.claim);
             }
             if line.starts_with("muster listens on") {
-                return Self { url: format!("http://{listen}"), claim, child };
+                return server;
             }
         }
         panic!("the server ended before it answered");
