@@ -69,8 +69,7 @@ const USED: &str = "
            CAST(SUM(c.amount) AS BIGINT) AS amount, CAST(SUM(c.uncovered) AS BIGINT) AS uncovered
     FROM charges c
     JOIN transactions t ON t.id = c.transaction_id
-    JOIN segments s ON s.id = c.segment
-    JOIN members m ON m.id = c.member
+    JOIN segments s ON s.id = c.segment JOIN members m ON m.id = c.member
     WHERE c.team = $1 AND t.seq >= $2 AND t.seq <= $3 AND t.occurred_at < $4
       AND (t.occurred_at >= $5 OR t.seq > $6)
       AND c.from_at >= $7 AND c.from_at < $4 AND ($8 = '' OR c.member = $8)
@@ -80,8 +79,7 @@ const USED: &str = "
            CAST(SUM(c.amount) AS BIGINT), CAST(SUM(c.uncovered) AS BIGINT)
     FROM charges c
     JOIN transactions t ON t.id = c.transaction_id
-    JOIN segments s ON s.id = c.segment
-    JOIN members m ON m.id = c.member
+    JOIN segments s ON s.id = c.segment JOIN members m ON m.id = c.member
     WHERE c.team = $1 AND t.seq >= $2 AND t.seq <= $3 AND t.occurred_at < $4
       AND (t.occurred_at >= $5 OR t.seq > $6)
       AND c.from_at < $7 AND (c.revision > 0 OR c.created_at - c.from_at >= 3600000000)
@@ -116,8 +114,7 @@ const MOVES_PAGE: &str = "
 const CHARGES_PAGE_LATE: &str = "
     SELECT c.*, t.seq, m.account, s.sku FROM charges c
     JOIN transactions t ON t.id = c.transaction_id
-    JOIN segments s ON s.id = c.segment
-    JOIN members m ON m.id = c.member
+    JOIN segments s ON s.id = c.segment JOIN members m ON m.id = c.member
     WHERE c.team = $1 AND t.seq >= $2 AND t.seq <= $3 AND t.occurred_at < $4
       AND (t.occurred_at >= $5 OR t.seq > $6)
       AND c.from_at < $7 AND (c.revision > 0 OR c.created_at - c.from_at >= 3600000000)
@@ -127,8 +124,7 @@ const CHARGES_PAGE_LATE: &str = "
 const CHARGES_PAGE: &str = "
     SELECT c.*, t.seq, m.account, s.sku FROM charges c
     JOIN transactions t ON t.id = c.transaction_id
-    JOIN segments s ON s.id = c.segment
-    JOIN members m ON m.id = c.member
+    JOIN segments s ON s.id = c.segment JOIN members m ON m.id = c.member
     WHERE c.team = $1 AND t.seq >= $2 AND t.seq <= $3 AND t.occurred_at < $4
       AND (t.occurred_at >= $5 OR t.seq > $6)
       AND c.from_at >= $7 AND c.from_at < $4
@@ -157,16 +153,14 @@ const NOTES_DUE: &str = "
 const NOTES_OF_WINDOW: &str = "
     SELECT n.number, s.month, n.transaction_id, n.amount, n.reason
     FROM credit_notes n
-    JOIN statements s ON s.id = n.statement
-    JOIN transactions t ON t.id = n.transaction_id
+    JOIN statements s ON s.id = n.statement JOIN transactions t ON t.id = n.transaction_id
     WHERE n.team = $1 AND t.seq >= $2 AND t.seq <= $3 AND t.occurred_at < $4
       AND (t.occurred_at >= $5 OR t.seq > $6)
     ORDER BY n.number";
 
 const NOTES_PAGE: &str = "
     SELECT n.*, s.month, s.start_at, s.end_at, t.member FROM credit_notes n
-    JOIN statements s ON s.id = n.statement
-    JOIN transactions t ON t.id = n.transaction_id
+    JOIN statements s ON s.id = n.statement JOIN transactions t ON t.id = n.transaction_id
     WHERE n.team = $1 AND n.number < $2 AND ($3 = '' OR t.member = $3)
     ORDER BY n.number DESC LIMIT $4";
 

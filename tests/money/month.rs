@@ -110,7 +110,8 @@ pub(crate) async fn park_first_charge(site: &Site, parked: bool) {
 /// Takes back the oldest charge, as the operator does for a time in which nothing ran.
 pub(crate) async fn give_back(site: &Site) -> TransactionId {
     let first = charges(site).await.remove(0);
-    let body = json!({ "segment": first.segment, "from": first.from_at, "to": first.to_at, "reason": "the host was down" });
+    let (from, to) = (first.from_at, first.to_at);
+    let body = json!({ "segment": first.segment, "from": from, "to": to, "reason": "the host was down" });
     site.post(&site.operator, "charges/correct", body).await.want(201);
     let mut revised = charges(site).await.into_iter().filter(|charge| charge.revision == 1);
     revised.next().unwrap().transaction.unwrap()
