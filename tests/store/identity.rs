@@ -31,6 +31,8 @@ fn team(id: TeamId) -> TeamRow {
         preset: Preset::Glows,
         spending: Spending::Wallet,
         limits: Limits { gpus: Some(4), ..Limits::default() },
+        terms: muster::model::terms::TeamTerms::default(),
+        credit_limit: muster::money::Credits::ZERO,
         version: 1,
         created_at: NOW,
     }
