@@ -24,16 +24,16 @@ use crate::{
 /// Rows that are read at once.
 pub(super) const PAGE: u32 = 1_000;
 
-pub(super) const ACCOUNTS: &str = "SELECT * FROM accounts WHERE id > $1 ORDER BY id LIMIT $2";
+const ACCOUNTS: &str = "SELECT * FROM accounts WHERE id > $1 ORDER BY id LIMIT $2";
 
-pub(super) const ENTRIES: &str = "
+const ENTRIES: &str = "
     SELECT transaction_id, line, account, account_move, direction, phase, amount FROM entries
     WHERE (account, account_move, transaction_id, line) > ($1, $2, $3, $4)
     ORDER BY account, account_move, transaction_id, line LIMIT $5";
 
-pub(super) const LOTS: &str = "SELECT * FROM lots WHERE id > $1 ORDER BY id LIMIT $2";
+const LOTS: &str = "SELECT * FROM lots WHERE id > $1 ORDER BY id LIMIT $2";
 
-pub(super) const LOT_MOVES: &str = "
+const LOT_MOVES: &str = "
     SELECT m.lot, m.amount, m.place, e.account, e.account_move, e.transaction_id, e.line, e.direction, e.phase,
            t.kind, t.recorded_at
     FROM entries e
@@ -43,31 +43,31 @@ pub(super) const LOT_MOVES: &str = "
       AND (e.account, e.account_move, e.transaction_id, e.line, m.place) > ($1, $2, $3, $4, $5)
     ORDER BY e.account, e.account_move, e.transaction_id, e.line, m.place LIMIT $6";
 
-pub(super) const HOLDS: &str = "SELECT * FROM holds WHERE id > $1 ORDER BY id LIMIT $2";
+const HOLDS: &str = "SELECT * FROM holds WHERE id > $1 ORDER BY id LIMIT $2";
 
-pub(super) const PINS: &str = "SELECT * FROM pins WHERE (hold, lot) > ($1, $2) ORDER BY hold, lot LIMIT $3";
+const PINS: &str = "SELECT * FROM pins WHERE (hold, lot) > ($1, $2) ORDER BY hold, lot LIMIT $3";
 
-pub(super) const BUDGETS: &str = "SELECT * FROM budgets WHERE id > $1 ORDER BY id LIMIT $2";
+const BUDGETS: &str = "SELECT * FROM budgets WHERE id > $1 ORDER BY id LIMIT $2";
 
-pub(super) const PERIODS: &str = "
+const PERIODS: &str = "
     SELECT * FROM budget_periods WHERE (budget, start_at) > ($1, $2) ORDER BY budget, start_at LIMIT $3";
 
-pub(super) const CLAIMS: &str = "
+const CLAIMS: &str = "
     SELECT * FROM budget_claims WHERE (hold, budget) > ($1, $2) ORDER BY hold, budget LIMIT $3";
 
-pub(super) const SEGMENTS: &str = "SELECT * FROM segments WHERE id > $1 ORDER BY id LIMIT $2";
+const SEGMENTS: &str = "SELECT * FROM segments WHERE id > $1 ORDER BY id LIMIT $2";
 
-pub(super) const CHARGES: &str = "
+const CHARGES: &str = "
     SELECT c.*, i.api_key
     FROM (SELECT * FROM charges WHERE (segment, k, revision) > ($1, $2, $3)
           ORDER BY segment, k, revision LIMIT $4) c
     LEFT JOIN instances i ON i.id = c.instance
     ORDER BY c.segment, c.k, c.revision";
 
-pub(super) const TOP_UPS: &str = "
+const TOP_UPS: &str = "
     SELECT id, team, amount, refunded, state FROM top_ups WHERE id > $1 ORDER BY id LIMIT $2";
 
-pub(super) const LINKS: &str = "
+const LINKS: &str = "
     SELECT * FROM ledger_links WHERE (team, through_seq) > ($1, $2) ORDER BY team, through_seq LIMIT $3";
 
 /// The key of the last row that was read.
@@ -99,6 +99,8 @@ impl Key {
 
 /// A row of a table that is read page by page.
 pub(super) trait Keyed: Record + Send {
+    /// The statement that gives a page of them.
+    const EVERY: &'static str;
     /// Before every row.
     const FIRST: fn() -> Key;
     /// The row's place.
@@ -107,23 +109,15 @@ pub(super) trait Keyed: Record + Send {
 
 impl Conn {
     /// The rows after `after`, and the key of the last of them; `None` when there are no more.
-    pub(super) async fn page_after<T: Keyed>(
-        &mut self,
-        sql: &'static str,
-        after: Key,
-    ) -> Result<Option<(Vec<T>, Key)>> {
-        let rows: Vec<T> = after.bind(self.query(sql)).bind(PAGE).all().await?;
+    pub(super) async fn page_after<T: Keyed>(&mut self, after: Key) -> Result<Option<(Vec<T>, Key)>> {
+        let rows: Vec<T> = after.bind(self.query(T::EVERY)).bind(PAGE).all().await?;
         Ok(rows.last().map(Keyed::key).map(|last| (rows, last)))
     }
 
     /// Shows every row to `visit`.
-    pub(super) async fn each_row<T: Keyed>(
-        &mut self,
-        sql: &'static str,
-        mut visit: impl FnMut(T),
-    ) -> Result<()> {
+    pub(super) async fn each_row<T: Keyed>(&mut self, mut visit: impl FnMut(T)) -> Result<()> {
         let mut after = T::FIRST();
-        while let Some((rows, last)) = self.page_after::<T>(sql, after).await? {
+        while let Some((rows, last)) = self.page_after::<T>(after).await? {
             after = last;
             rows.into_iter().for_each(&mut visit);
         }
@@ -148,8 +142,9 @@ fn first_pair() -> Key {
 }
 
 macro_rules! by_id {
-    ($($name:ty)*) => {$(
+    ($($name:ty = $every:ident,)*) => {$(
         impl Keyed for $name {
+            const EVERY: &'static str = $every;
             const FIRST: fn() -> Key = first_id;
             fn key(&self) -> Key {
                 Key::Id(self.id.to_string())
@@ -158,9 +153,12 @@ macro_rules! by_id {
     )*};
 }
 
-by_id! { Account Lot Hold Budget Segment Payment }
+by_id! {
+    Account = ACCOUNTS, Lot = LOTS, Hold = HOLDS, Budget = BUDGETS, Segment = SEGMENTS, Payment = TOP_UPS,
+}
 
 impl Keyed for Pin {
+    const EVERY: &'static str = PINS;
     const FIRST: fn() -> Key = first_pair;
     fn key(&self) -> Key {
         Key::Pair(self.0.to_string(), self.1.to_string())
@@ -168,6 +166,7 @@ impl Keyed for Pin {
 }
 
 impl Keyed for Claim {
+    const EVERY: &'static str = CLAIMS;
     const FIRST: fn() -> Key = first_pair;
     fn key(&self) -> Key {
         Key::Pair(self.hold.to_string(), self.budget.to_string())
@@ -175,6 +174,7 @@ impl Keyed for Claim {
 }
 
 impl Keyed for PeriodOf {
+    const EVERY: &'static str = PERIODS;
     const FIRST: fn() -> Key = first_numbered;
     fn key(&self) -> Key {
         Key::Numbered(self.0.to_string(), self.1.start_at.as_micros())
@@ -182,6 +182,7 @@ impl Keyed for PeriodOf {
 }
 
 impl Keyed for Link {
+    const EVERY: &'static str = LINKS;
     const FIRST: fn() -> Key = first_numbered;
     fn key(&self) -> Key {
         Key::Numbered(self.team.to_string(), number(self.through_seq))
@@ -195,6 +196,7 @@ pub(super) struct Used {
 }
 
 impl Keyed for Used {
+    const EVERY: &'static str = CHARGES;
     const FIRST: fn() -> Key = || Key::Interval(String::new(), i64::MIN, i64::MIN);
     fn key(&self) -> Key {
         let Charge { segment, k, revision, .. } = &self.charge;
@@ -209,6 +211,7 @@ pub(super) struct Numbered {
 }
 
 impl Keyed for Numbered {
+    const EVERY: &'static str = ENTRIES;
     const FIRST: fn() -> Key = || Key::Line(String::new(), i64::MIN, String::new(), i64::MIN);
     fn key(&self) -> Key {
         let Entry { transaction, account_move, line } = &self.entry;
@@ -226,6 +229,7 @@ pub(super) struct Placed {
 }
 
 impl Keyed for Placed {
+    const EVERY: &'static str = LOT_MOVES;
     const FIRST: fn() -> Key = || Key::Place(String::new(), i64::MIN, String::new(), i64::MIN, i64::MIN);
     fn key(&self) -> Key {
         let (account, id) = (self.moved.account.to_string(), self.moved.transaction.to_string());

@@ -4,9 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::{Error, Result},
-    every::{
-        ACCOUNTS, BUDGETS, CHARGES, CLAIMS, HOLDS, Key, Keyed, LOTS, PERIODS, PINS, SEGMENTS, TOP_UPS, Used,
-    },
+    every::{Key, Keyed, Used},
     shares::{PeriodOf, Pin},
     tx::Read,
 };
@@ -88,18 +86,16 @@ impl Read {
         while let Some(table) = cursor.tables.last().copied() {
             let page = match table {
                 Table::Bookings => self.bookings_lines(cursor).await?,
-                Table::Accounts => self.lines(ACCOUNTS, cursor, account_line).await?,
-                Table::Lots => self.lines(LOTS, cursor, lot_line).await?,
-                Table::Holds => self.lines(HOLDS, cursor, hold_line).await?,
-                Table::Pins => self.lines(PINS, cursor, pin_line).await?,
-                Table::Budgets => self.lines(BUDGETS, cursor, budget_line).await?,
-                Table::Periods => self.lines(PERIODS, cursor, period_line).await?,
-                Table::Claims => self.lines(CLAIMS, cursor, claim_line).await?,
-                Table::Segments => self.lines(SEGMENTS, cursor, segment_line).await?,
-                Table::Charges => {
-                    self.lines(CHARGES, cursor, |used: &Used| charge_line(&used.charge)).await?
-                }
-                Table::TopUps => self.lines(TOP_UPS, cursor, top_up_line).await?,
+                Table::Accounts => self.lines(cursor, account_line).await?,
+                Table::Lots => self.lines(cursor, lot_line).await?,
+                Table::Holds => self.lines(cursor, hold_line).await?,
+                Table::Pins => self.lines(cursor, pin_line).await?,
+                Table::Budgets => self.lines(cursor, budget_line).await?,
+                Table::Periods => self.lines(cursor, period_line).await?,
+                Table::Claims => self.lines(cursor, claim_line).await?,
+                Table::Segments => self.lines(cursor, segment_line).await?,
+                Table::Charges => self.lines(cursor, |used: &Used| charge_line(&used.charge)).await?,
+                Table::TopUps => self.lines(cursor, top_up_line).await?,
             };
             if page.is_some() {
                 return Ok(page);
@@ -112,12 +108,11 @@ impl Read {
 
     async fn lines<T: Keyed>(
         &mut self,
-        sql: &'static str,
         cursor: &mut ExportCursor,
         line: fn(&T) -> Value,
     ) -> Result<Option<String>> {
         let after = cursor.after.take().unwrap_or_else(T::FIRST);
-        let Some((rows, last)) = self.page_after::<T>(sql, after).await? else { return Ok(None) };
+        let Some((rows, last)) = self.page_after::<T>(after).await? else { return Ok(None) };
         cursor.after = Some(last);
         Ok(Some(rows.iter().map(|row| format!("{}\n", line(row))).collect()))
     }

@@ -2,10 +2,7 @@
 
 use super::{
     error::Result,
-    every::{
-        ACCOUNTS, BUDGETS, CHARGES, CLAIMS, ENTRIES, HOLDS, LINKS, LOT_MOVES, LOTS, Numbered, PAGE, PERIODS,
-        PINS, Placed, SEGMENTS, TOP_UPS, Used,
-    },
+    every::{Numbered, PAGE, Placed, Used},
     shares::{PeriodOf, Pin},
     tx::Read,
 };
@@ -21,19 +18,19 @@ impl Read {
     pub async fn ledger_verify(&mut self) -> Result<Report> {
         let mut checks = Verifier::new();
         self.read_teams(&mut checks).await?;
-        self.each_row(ACCOUNTS, |row| checks.account(row)).await?;
-        self.each_row(ENTRIES, |row: Numbered| checks.entry(&row.entry)).await?;
-        self.each_row(HOLDS, |row| checks.hold(row)).await?;
-        self.each_row(LOTS, |row| checks.lot(row)).await?;
-        self.each_row(LOT_MOVES, |row: Placed| checks.lot_move(&row.moved)).await?;
-        self.each_row(PINS, |Pin(hold, lot, amount)| checks.pin(hold, lot, amount)).await?;
-        self.each_row(BUDGETS, |row| checks.budget(row)).await?;
-        self.each_row(PERIODS, |PeriodOf(budget, row)| checks.period(budget, row)).await?;
-        self.each_row(CLAIMS, |row| checks.claim(&row)).await?;
-        self.each_row(SEGMENTS, |row| checks.segment(row)).await?;
-        self.each_row(CHARGES, |row: Used| checks.charge(&row.charge, row.api_key)).await?;
-        self.each_row(TOP_UPS, |row| checks.top_up(row)).await?;
-        self.each_row(LINKS, |row| checks.link(row)).await?;
+        self.each_row(|row| checks.account(row)).await?;
+        self.each_row(|row: Numbered| checks.entry(&row.entry)).await?;
+        self.each_row(|row| checks.hold(row)).await?;
+        self.each_row(|row| checks.lot(row)).await?;
+        self.each_row(|row: Placed| checks.lot_move(&row.moved)).await?;
+        self.each_row(|Pin(hold, lot, amount)| checks.pin(hold, lot, amount)).await?;
+        self.each_row(|row| checks.budget(row)).await?;
+        self.each_row(|PeriodOf(budget, row)| checks.period(budget, row)).await?;
+        self.each_row(|row| checks.claim(&row)).await?;
+        self.each_row(|row| checks.segment(row)).await?;
+        self.each_row(|row: Used| checks.charge(&row.charge, row.api_key)).await?;
+        self.each_row(|row| checks.top_up(row)).await?;
+        self.each_row(|row| checks.link(row)).await?;
         self.read_bookings(&mut checks).await?;
         Ok(checks.finish())
     }
