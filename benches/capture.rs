@@ -140,7 +140,8 @@ impl Books {
             teams.push(site.team(&format!("team-{number}")).await);
         }
         let mut read = site.db.read().await.unwrap();
-        let price = read.price_version_active(teams[0].id).await.unwrap().expect("the site's price").id;
+        let price =
+            read.price_version_active(teams[0].id, None, START).await.unwrap().expect("the site's price").id;
         drop(read);
         let ground = Ground { product, image, host: site.host().await, price };
         let mut instances = Vec::new();
@@ -201,6 +202,8 @@ async fn app(site: &Site, clock: Arc<ManualClock>, folder: &TempDir) -> App {
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().to_owned(),
         statements: Default::default(),
+        runway_least: Span::from_seconds(95),
+        webhooks_allow: Default::default(),
     };
     let parts = Parts {
         db: site.db.clone(),

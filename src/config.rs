@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::model::destination::Allowed;
+
 pub use sources::{Error, Sources, environment};
 
 use crate::{
@@ -52,7 +54,7 @@ settings! {
     "limits.request_seconds", "seconds", "30", "longest that a request may take";
     "limits.json_depth", "levels", "32", "deepest nesting of a JSON body";
     "limits.team_members", "members", "200", "most members of one team";
-    "metering.interval_seconds", "seconds", "60", "length of a usage interval on the wall clock's grid";
+    "metering.interval_seconds", "seconds", "60", "length of a usage interval on the wall clock's grid; divides 900";
     "metering.tick_seconds", "seconds", "5", "pause between two passes of the meter";
     "metering.runway_seconds", "seconds", "3600", "how long a hold keeps an instance funded";
     "metering.stop_latency_seconds", "seconds", "30", "time kept back in a hold to stop while still funded";
@@ -66,6 +68,7 @@ settings! {
     "costs.credit_price", "decimal", "1", "what a credit is worth in that currency";
     "session.hours", "hours", "12", "how long a login lasts";
     "network.pool", "IPv4 CIDR, /8 to /20", "10.201.0.0/16", "addresses for the teams' container networks";
+    "webhooks.allow", "hosts, CIDRs", "", "where webhooks may go besides public addresses, with commas between";
 }
 
 /// Everything that can be set, checked.
@@ -97,6 +100,8 @@ pub struct Config {
     pub session_hours: u32,
     /// Addresses for the teams' container networks.
     pub network_pool: Cidr,
+    /// Where webhooks may go besides public addresses.
+    pub webhooks_allow: Allowed,
 }
 
 /// Which database, and where.
@@ -222,6 +227,13 @@ fn url_redacted(url: &str) -> String {
     format!("{scheme}://{shown}{parameters}")
 }
 
+impl Metering {
+    /// The shortest runway that outlasts the wait for its own extension, in seconds.
+    pub const fn runway_least(&self) -> u32 {
+        self.interval_seconds + self.tick_seconds + self.stop_latency_seconds
+    }
+}
+
 impl Config {
     /// Understands and checks the sources, and says everything that is wrong with them at once.
     ///
@@ -274,13 +286,13 @@ impl Config {
             team_members: said.number("limits.team_members", 1..=100_000, wrong),
         };
         let metering = Metering {
-            interval_seconds: said.number("metering.interval_seconds", 1..=3_600, wrong),
+            interval_seconds: said.parse("metering.interval_seconds", wrong, interval, INTERVAL_WANTED, 1),
             tick_seconds: said.number("metering.tick_seconds", 1..=600, wrong),
             runway_seconds: said.number("metering.runway_seconds", 1..=86_400, wrong),
             stop_latency_seconds: said.number("metering.stop_latency_seconds", 0..=600, wrong),
         };
         // A hold must outlast the wait for its own extension, or a funded instance would run dry between two ticks.
-        let least = metering.interval_seconds + metering.tick_seconds + metering.stop_latency_seconds;
+        let least = metering.runway_least();
         if metering.runway_seconds < least {
             wrong.push(format!(
                 "metering.runway_seconds: expected at least {least}, the sum of interval_seconds, tick_seconds and \
@@ -309,6 +321,9 @@ impl Config {
         let whole = Cidr { address: Ipv4Addr::UNSPECIFIED, prefix: 8 };
         let block = "an IPv4 block from /8 to /20 that begins at its first address, such as 10.201.0.0/16";
         let network_pool = said.parse("network.pool", wrong, Cidr::parse, block, whole);
+        let outlets = "hosts, addresses or blocks such as hooks.lan,10.0.0.0/8";
+        let webhooks_allow =
+            said.parse("webhooks.allow", wrong, |text| text.parse().ok(), outlets, Allowed::default());
         if problems.is_empty() {
             Ok(Self {
                 data_dir,
@@ -324,6 +339,7 @@ impl Config {
                 costs,
                 session_hours,
                 network_pool,
+                webhooks_allow,
             })
         } else {
             Err(Error(problems))
@@ -363,8 +379,20 @@ impl Config {
             ("costs.credit_price", self.costs.credit_price.to_string()),
             ("session.hours", self.session_hours.to_string()),
             ("network.pool", self.network_pool.to_string()),
+            ("webhooks.allow", self.webhooks_allow.to_string()),
         ]
     }
+}
+
+/// Months begin at midnight, and every offset in use is a multiple of a quarter of an hour: an interval that divides
+/// one never lies in two months, in whatever time zone.
+const QUARTER_SECONDS: u32 = 900;
+
+const INTERVAL_WANTED: &str = "a whole number of seconds that divides 900, such as 10, 60 or 300";
+
+fn interval(text: &str) -> Option<u32> {
+    let seconds: u32 = text.replace('_', "").parse().ok()?;
+    (seconds > 0 && QUARTER_SECONDS.is_multiple_of(seconds)).then_some(seconds)
 }
 
 /// `none`, or an amount that is not below zero.

@@ -71,6 +71,8 @@ pub enum SystemActor {
     Setup,
     /// Notes when API keys come in.
     Doorkeeper,
+    /// Watches figures for alerts, and brings messages to webhooks.
+    Messenger,
 }
 
 impl SystemActor {
@@ -85,6 +87,7 @@ impl SystemActor {
             Self::Rater => "system/rater",
             Self::Setup => "system/setup",
             Self::Doorkeeper => "system/doorkeeper",
+            Self::Messenger => "system/messenger",
         }
     }
 }

@@ -13,7 +13,7 @@ fn floor(module: &str) -> Floor {
     match module {
         "main" | "lib" | "api" | "console" | "worker" | "cli" => Floor::Door,
         "app" => Floor::Service,
-        "store" | "policy" | "plugins" | "docker" | "telemetry" => Floor::Room,
+        "store" | "policy" | "plugins" | "docker" | "webhook" | "telemetry" => Floor::Room,
         _ => Floor::Ground,
     }
 }
@@ -31,7 +31,7 @@ const BUILDERS: [&str; 5] =
     ["src/main.rs", "src/cli/mod.rs", "src/cli/serve.rs", "src/cli/doctor.rs", "src/cli/recompute.rs"];
 
 /// Outside crates and the modules that they live in.
-const HOMES: [(&str, &[&str]); 19] = [
+const HOMES: [(&str, &[&str]); 21] = [
     ("sqlx", &["store"]),
     ("cedar_policy", &["policy"]),
     ("wasmtime", &["plugins"]),
@@ -49,7 +49,9 @@ const HOMES: [(&str, &[&str]); 19] = [
     ("clap_complete", &["cli"]),
     ("comfy_table", &["cli"]),
     ("indicatif", &["cli"]),
-    ("reqwest", &["cli"]),
+    ("reqwest", &["cli", "webhook"]),
+    ("hmac", &["webhook"]),
+    ("base64", &["webhook"]),
     ("rpassword", &["cli"]),
 ];
 

@@ -328,6 +328,12 @@ CREATE TABLE deliveries (
     PRIMARY KEY (webhook, message)
 ) STRICT;
 CREATE INDEX deliveries_waiting ON deliveries (next_at) WHERE state = 'waiting';
+CREATE INDEX deliveries_by_message ON deliveries (message);
+
+-- When a message was handed to the webhooks that want it; delivered_at is when the last of them had taken it.
+ALTER TABLE outbox ADD COLUMN fanned_at INTEGER;
+DROP INDEX outbox_waiting;
+CREATE INDEX outbox_waiting ON outbox (id) WHERE fanned_at IS NULL;
 
 -- Statements: a team's month, closed for good. It covers the transactions up to number through_seq that happened before
 -- the month's end and are on no earlier statement.

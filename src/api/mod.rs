@@ -2,10 +2,12 @@
 //!
 //! One file per noun with its handlers; [`router`] lists them once, for the routes and the OpenAPI document alike.
 
+mod alerts;
 mod api_keys;
 mod auth;
 mod auto_top_ups;
 mod books;
+mod budgets;
 mod charges;
 mod credits;
 mod extract;
@@ -23,6 +25,8 @@ pub mod router;
 mod statements;
 mod storage_rates;
 mod teams;
+mod terms;
 mod top_ups;
 mod users;
 mod vouchers;
+mod webhooks;

@@ -18,11 +18,11 @@ use utoipa_axum::{
 };
 
 use super::{
-    api_keys, auth, auto_top_ups, books, charges, credits,
+    alerts, api_keys, auth, auto_top_ups, books, budgets, charges, credits,
     extract::Deepest,
     health, instances, lots, me, members, openapi, operator, payments, prices,
     problem::{self, Problem},
-    statements, storage_rates, teams, top_ups, users, vouchers,
+    statements, storage_rates, teams, terms, top_ups, users, vouchers, webhooks,
 };
 use crate::{
     app::App,
@@ -85,6 +85,17 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(credits::assign_credits))
         .routes(routes!(credits::reclaim_credits))
         .routes(routes!(credits::grant_credits))
+        .routes(routes!(budgets::create_budget, budgets::list_budgets))
+        .routes(routes!(budgets::get_budget, budgets::update_budget, budgets::end_budget))
+        .routes(routes!(terms::get_team_terms, terms::put_team_terms))
+        .routes(routes!(terms::put_team_credit_limit))
+        .routes(routes!(alerts::create_alert, alerts::list_alerts))
+        .routes(routes!(alerts::delete_alert))
+        .routes(routes!(webhooks::create_webhook, webhooks::list_webhooks))
+        .routes(routes!(webhooks::delete_webhook))
+        .routes(routes!(webhooks::test_webhook))
+        .routes(routes!(webhooks::list_deliveries))
+        .routes(routes!(webhooks::retry_delivery))
         .routes(routes!(credits::give_goodwill))
         .routes(routes!(credits::write_off_debt))
         .routes(routes!(lots::list_lots))

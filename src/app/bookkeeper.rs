@@ -1,5 +1,5 @@
-//! The bookkeeper: chains the books of every team behind the writers, so that nobody can rewrite what was linked without
-//! its being seen.
+//! The bookkeeper: chains the books of every team behind the writers, so that nobody can rewrite what was linked
+//! without its being seen.
 
 use super::App;
 use crate::{

@@ -525,8 +525,8 @@ impl App {
     }
 }
 
-/// When a run ended: by the engine where it can know. Where it guesses, or its clock was set meanwhile so that the end is
-/// before the start or still to come, the last proof that it ran.
+/// When a run ended: by the engine where it can know. Where it guesses, or its clock was set meanwhile so that the end
+/// is before the start or still to come, the last proof that it ran.
 fn end_of(
     started_at: Option<Timestamp>,
     proof_at: Option<Timestamp>,

@@ -49,7 +49,9 @@ impl App {
         let runway = self.runway(&journal.team().terms);
         let per_hour = instance.quoted_per_hour.to_nano()?;
         let needed = hold::extension_needed(hold.remaining()?, per_hour, runway)?;
-        self.lend(op, journal, &hold, needed)?;
+        // What a budget would not let it have is not lent either.
+        let budgeted = journal.hold_budgeted(hold.id, needed, op.now())?;
+        self.lend(op, journal, &hold, budgeted)?;
         let granted = journal.hold_extendable(hold.id, needed, op.now())?;
         if granted.is_positive() {
             self.hold_extend(op, journal, &hold, granted)?;

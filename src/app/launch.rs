@@ -614,7 +614,9 @@ pub(super) async fn reserve_quota(tx: &mut Tx, scope: &Scope, instances: u32, gp
     let member = scope.member()?;
     let binds = !member.role.runs_the_team();
     let limits = member.limits.or(&scope.team.limits);
-    let (most_instances, most_gpus) = if binds { (limits.instances, limits.gpus) } else { (None, None) };
+    // A limit that was lowered below what is held stands in the way only of more.
+    let most_instances = limits.instances.filter(|_| binds && instances > 0);
+    let most_gpus = limits.gpus.filter(|_| binds && gpus > 0);
     let (own, whole) = (member.id.to_string(), scope.team.id.to_string());
     let fits = tx.usage_reserve(&own, instances, gpus, most_instances, most_gpus).await?
         && tx.usage_reserve(&whole, instances, gpus, None, None).await?;

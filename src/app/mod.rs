@@ -3,6 +3,7 @@
 //! `gate` is the way in and out of every one of them. Loops (`dispatch`, `metering`) are services too: `worker/` only
 //! gives them a rhythm.
 
+pub mod alerts;
 pub mod api_keys;
 pub mod audit;
 pub mod auth;
@@ -11,6 +12,7 @@ pub mod balance;
 pub mod bills;
 mod bookkeeper;
 pub mod books;
+pub mod budgets;
 mod cashier;
 pub mod catalog;
 pub mod charges;
@@ -50,10 +52,12 @@ pub mod statements;
 mod storage;
 pub mod storage_rates;
 pub mod teams;
+pub mod terms;
 pub mod top_ups;
 pub mod transactions;
 pub mod users;
 pub mod vouchers;
+pub mod webhooks;
 
 use std::sync::Arc;
 
@@ -62,11 +66,13 @@ use crate::{
     error::Result,
     ids::InstallationId,
     ledger::focus::CostTerms,
+    model::destination::Allowed,
     op::{Actor, Op, SystemActor},
     plugins::Plugins,
     policy::Policies,
     store::Db,
     time::{Clock, Span},
+    webhook::Sender,
 };
 
 /// What the services need to know of the configuration.
@@ -96,6 +102,10 @@ pub struct Settings {
     pub simulated_dir: std::path::PathBuf,
     /// Statements and cost files.
     pub statements: StatementSettings,
+    /// The shortest runway that outlasts the wait for its own extension.
+    pub runway_least: Span,
+    /// Where webhooks may go besides public addresses.
+    pub webhooks_allow: Allowed,
 }
 
 /// What statements and cost files need to know of the configuration.
@@ -122,6 +132,7 @@ pub struct App {
     pub(crate) fleet: fleet::Fleet,
     pub(crate) passwords: secrets::Passwords,
     pub(crate) seal: secrets::Seal,
+    pub(crate) webhooks: Sender,
     pub(crate) settings: Settings,
     pub(crate) installation: InstallationId,
     pub(crate) retries: re_rating::Retries,
@@ -161,6 +172,7 @@ impl App {
         let passwords = secrets::Passwords::default();
         let providers = payments::Providers::new(providers);
         let retries = re_rating::Retries::default();
+        let webhooks = Sender::new(settings.webhooks_allow.clone());
         let app = Self {
             db,
             policies,
@@ -169,6 +181,7 @@ impl App {
             fleet,
             passwords,
             seal,
+            webhooks,
             settings,
             installation,
             retries,

@@ -1,8 +1,9 @@
 //! Prices: which component prices a team's use, what it quotes, what it charges.
 //!
 //! A price version is immutable: a component, its configuration, their digests. The site has one from the start; the
-//! operator may activate others, and a team its own, each for one product or for all, at once or from an instant on. The
-//! team's go before the site's, and a product's before that of all. A quote pins the version for the life of a segment.
+//! operator may activate others, and a team its own, each for one product or for all, at once or from an instant on.
+//! The team's go before the site's, and a product's before that of all. A quote pins the version for the life of a
+//! segment.
 
 use std::sync::Arc;
 

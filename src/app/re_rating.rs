@@ -1,5 +1,5 @@
-//! Rating again: what a price gave no usable answer for, by itself; what was priced wrongly, by hand; and what turned out
-//! not to have been used, by the operator.
+//! Rating again: what a price gave no usable answer for, by itself; what was priced wrongly, by hand; and what turned
+//! out not to have been used, by the operator.
 
 use std::{
     collections::BTreeMap,
@@ -310,8 +310,8 @@ impl App {
         })
     }
 
-    /// Asks prices again for the latest charges of a segment, as they were asked then but for the price. Each answer has
-    /// the interval that it begins with.
+    /// Asks prices again for the latest charges of a segment, as they were asked then but for the price. Each answer
+    /// has the interval that it begins with.
     async fn rate_again(
         &self,
         segment: &Segment,

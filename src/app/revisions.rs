@@ -160,8 +160,8 @@ impl App {
         Ok(moved)
     }
 
-    /// Posts a revision, in one transaction of the books for each month, and writes its charges. The team is locked, and
-    /// the draft was made under the lock. Gives the transactions.
+    /// Posts a revision, in one transaction of the books for each month, and writes its charges. The team is locked,
+    /// and the draft was made under the lock. Gives the transactions.
     pub(crate) async fn revision_post(
         &self,
         op: &Op,

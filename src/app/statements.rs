@@ -32,7 +32,7 @@ use crate::{
 const EXPORT_PAGE: u32 = 500;
 
 /// The columns of an exported statement: some are of transactions, some of charges.
-const EXPORT_COLUMNS: [&str; 25] = [
+const EXPORT_COLUMNS: [&str; 23] = [
     "record",
     "seq",
     "transaction",
@@ -52,9 +52,7 @@ const EXPORT_COLUMNS: [&str; 25] = [
     "quantity",
     "amount",
     "uncovered",
-    "segment",
-    "k",
-    "revision",
+    "charge",
     "price_version",
     "component_digest",
     "reason",
@@ -542,9 +540,7 @@ fn charge_line(row: &ChargeLine) -> String {
         ("quantity", charge.quantity.to_string()),
         ("amount", charge.amount.to_string()),
         ("uncovered", charge.uncovered.to_string()),
-        ("segment", charge.segment.to_string()),
-        ("k", charge.k.to_string()),
-        ("revision", charge.revision.to_string()),
+        ("charge", format!("{}.{}.{}", charge.segment, charge.k, charge.revision)),
         ("price_version", charge.price_version.to_string()),
         ("component_digest", charge.component_digest.clone()),
         ("reason", charge.reason.clone()),

@@ -192,7 +192,13 @@ async fn from_server(
     let proof = proof_read(&value)?;
     let component = if proof.asks_price() {
         let path = ["teams", call.team()?, "components", &proof.component_digest];
-        Some(call.client.get_bytes(&path).await?)
+        let mut bytes = Vec::new();
+        let keep = |part: &[u8]| {
+            bytes.extend_from_slice(part);
+            Ok(())
+        };
+        call.client.copy(&path, &[], keep).await?;
+        Some(Bytes::from(bytes))
     } else {
         None
     };

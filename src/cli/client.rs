@@ -2,7 +2,6 @@
 
 use std::{cell::Cell, time::Duration};
 
-use bytes::Bytes;
 use reqwest::{Method, Response, Url, header};
 use serde_json::{Value, json};
 
@@ -83,12 +82,6 @@ impl Client {
     /// Reads a thing.
     pub(crate) async fn get(&self, path: &[&str], query: Query<'_>) -> Result<Value, Failure> {
         Ok(self.send(Method::GET, path, query, Body::Nothing, None).await?.value)
-    }
-
-    /// Reads a file.
-    pub(crate) async fn get_bytes(&self, path: &[&str]) -> Result<Bytes, Failure> {
-        let answer = self.ask(Method::GET, path, &[], Body::Nothing, None, None).await?;
-        answer.bytes().await.map_err(|error| self.unreachable(&error, None))
     }
 
     /// Reads a thing and its version.

@@ -4,6 +4,7 @@
 //! code, is in `problem`. Only `serve` builds the server.
 
 mod account;
+mod budget;
 mod call;
 mod charge;
 mod client;
@@ -11,6 +12,7 @@ mod credit;
 mod doctor;
 mod explain;
 mod instance;
+mod message;
 mod output;
 mod people;
 mod price;
@@ -23,6 +25,7 @@ mod settings;
 mod site;
 mod statement;
 mod storage_rate;
+mod terms;
 mod top_up;
 mod voucher;
 mod wait;
@@ -92,6 +95,11 @@ enum Command {
     People(people::PeopleCommand),
     #[command(flatten)]
     Credit(credit::CreditCommand),
+    /// Budgets of the team, its members and API keys
+    #[command(subcommand)]
+    Budget(budget::BudgetCommand),
+    #[command(flatten)]
+    Message(message::MessageCommand),
     #[command(flatten)]
     Month(statement::MonthCommand),
     #[command(flatten)]
@@ -130,6 +138,8 @@ fn dispatch(cli: Cli) -> Result<Answer, Failure> {
         Command::People(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Credit(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Month(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Budget(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Message(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Site(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Instance(command) => ask(cli.globals, async |call| command.run(call).await),
     }

@@ -8,6 +8,7 @@ use super::{
     output::{Answer, Column},
     problem::Failure,
     secret::PasswordSource,
+    terms::TermsCommand,
 };
 
 const TEAMS: &[Column] = &[
@@ -102,6 +103,8 @@ pub(crate) enum TeamCommand {
         #[command(flatten)]
         password: PasswordSource,
     },
+    #[command(flatten)]
+    Terms(TermsCommand),
 }
 
 /// Commands about members.
@@ -265,6 +268,7 @@ impl TeamCommand {
                 let body = json!({ "team": call.team()?, "account": account, "password": password });
                 client.post(&["me", "links"], body).await.map(Answer::One)
             }
+            Self::Terms(command) => command.run(call).await,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Computes a charge again on this machine: runs the component of its price alone, with the engine and the limits of the
-//! server, and compares every number.
+//! Computes a charge again on this machine: runs the component of its price alone, with the engine and the limits of
+//! the server, and compares every number.
 
 use bytes::Bytes;
 use serde_json::{Value, json};

@@ -109,6 +109,8 @@ async fn open(config: &Config) -> crate::error::Result<(App, Option<crate::app::
             grace: Span::from_seconds(i64::from(config.grace_hours) * 3_600),
             costs: config.costs.clone(),
         },
+        runway_least: Span::from_seconds(i64::from(config.metering.runway_least())),
+        webhooks_allow: config.webhooks_allow.clone(),
     };
     App::open(Parts { db, policies, plugins, providers: Vec::new(), seal, settings, clock, chance }).await
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     call::Call,
     credit::View,
-    output::{Answer, Column, table},
+    output::{Answer, Column, table, write_bytes},
     problem::Failure,
 };
 use crate::{digest::Digest, ledger::statement::canonical, money::Credits};
@@ -121,7 +121,8 @@ impl MonthCommand {
             }
             Self::Costs(CostsCommand::Export { month, view }) => {
                 let query = [("month", Some(month)), ("view", Some(view.word()))];
-                text(client.get(&["teams", team, "costs"], &query).await?)
+                client.copy(&["teams", team, "costs"], &query, write_bytes).await?;
+                Ok(Answer::Written)
             }
         }
     }
@@ -148,7 +149,8 @@ impl StatementCommand {
                 match form {
                     ExportForm::Csv => {
                         let query = [("view", Some(view.word())), ("form", Some("csv".to_owned()))];
-                        text(client.get(&path, &query).await?)
+                        client.copy(&path, &query, write_bytes).await?;
+                        Ok(Answer::Written)
                     }
                     ExportForm::Json => {
                         let found = client.get(&path, &[("view", Some(view.word()))]).await?;
@@ -162,11 +164,23 @@ impl StatementCommand {
     }
 }
 
-/// A file as it came.
-fn text(found: Value) -> Result<Answer, Failure> {
-    match found {
-        Value::String(text) => Ok(Answer::Text(text)),
-        other => Err(Failure::Here(format!("the server sent no file but {other}"))),
+/// What a kind of transaction is called in a statement; one that has no name here is shown as it is.
+fn kind_name(kind: &str) -> &str {
+    match kind {
+        "top_up" => "top-ups",
+        "grant" => "grants",
+        "voucher" => "vouchers",
+        "goodwill" => "goodwill",
+        "assign" => "assigned to members, within the team",
+        "reclaim" => "taken back from members, within the team",
+        "capture" => "charges",
+        "correction" => "corrections of charges",
+        "reversal" => "reversals",
+        "refund" => "refunds",
+        "expire" => "expired",
+        "lend" => "lent",
+        "settle" => "debts paid",
+        other => other,
     }
 }
 
@@ -224,9 +238,9 @@ impl Shown {
         let mut rows =
             vec![vec!["opening".to_owned(), blank(), blank(), blank(), cell(&statement["opening"])]];
         for line in statement["lines"].as_array().into_iter().flatten() {
-            let late = if line["late"] == true { " (of earlier months)" } else { "" };
+            let late = if line["late"] == true { ", of closed months" } else { "" };
             rows.push(vec![
-                format!("{}{late}", line["kind"].as_str().unwrap_or("-")),
+                format!("{}{late}", kind_name(line["kind"].as_str().unwrap_or("-"))),
                 line["transactions"].to_string(),
                 cell(&line["in"]),
                 cell(&line["out"]),

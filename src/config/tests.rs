@@ -67,6 +67,17 @@ fn every_wrong_setting_is_told_at_once_with_the_nearest_key() {
 }
 
 #[test]
+fn an_interval_divides_a_quarter_of_an_hour() {
+    for fine in ["1", "10", "60", "450", "900"] {
+        Config::parse(&sources(&[("metering.interval_seconds", fine)], &[], "")).unwrap();
+    }
+    for wrong in ["0", "7", "600", "1800", "x"] {
+        let told = refusal(&[("metering.interval_seconds", wrong)], &[], "");
+        assert!(told.contains("a whole number of seconds that divides 900"), "{told}");
+    }
+}
+
+#[test]
 fn broken_toml_is_told_with_its_place() {
     assert!(refusal(&[], &[], "listen = ").contains("muster.toml: TOML parse error at line 1"));
 }

@@ -134,11 +134,11 @@ impl Budget {
         self.active && matches!(self.reaction, Reaction::Drain)
     }
 
-    /// How much of the ceiling was charged, in whole percent; 255 at the most.
+    /// How much of the ceiling was charged, in whole percent; 255 at the most, and 100 of a ceiling of nothing.
     pub fn percent_spent(&self, period: &Period) -> u8 {
         let (spent, ceiling) =
             (i128::from(period.spent.as_micros().max(0)), i128::from(self.ceiling.as_micros()));
-        let percent = if ceiling > 0 { spent * 100 / ceiling } else { 255 };
+        let percent = if ceiling > 0 { spent * 100 / ceiling } else { 100 };
         u8::try_from(percent).unwrap_or(u8::MAX)
     }
 

@@ -186,7 +186,7 @@ impl Service {
             name: "Storage",
             meter,
             resource,
-            unit: "GiB-",
+            unit: "MiB-",
         };
         match kind {
             "instance" => Self {

@@ -404,9 +404,8 @@ impl Journal {
             }
             missing = missing.minus(amount)?;
             let lot = self.lot_mut(part.lot)?;
-            if lot.account != line.account || lot.spent < amount {
-                let told =
-                    format!("{amount} credits did not go out of the lot {} of {}", lot.id, line.account);
+            if lot.account != line.account {
+                let told = format!("money of {} does not come back into the lot {}", line.account, lot.id);
                 return Err(Error::internal(told));
             }
             if lot.is_over(header.recorded_at) {

@@ -168,8 +168,8 @@ impl Proof {
         !self.parked && !self.told.is_unused()
     }
 
-    /// Compares everything that can be computed again. `component` is the digest of the component's bytes, `answer` what
-    /// it says now, or why it says nothing; both are looked at only where the price has to be asked.
+    /// Compares everything that can be computed again. `component` is the digest of the component's bytes, `answer`
+    /// what it says now, or why it says nothing; both are looked at only where the price has to be asked.
     ///
     /// # Errors
     /// [`Error::Overflow`] when the numbers of the proof are no amounts of money.

@@ -66,7 +66,8 @@ words! {
         HoldsMatch = "holds-match",
         /// What is reserved of a budget is what open holds claim of it, and what was spent is what was charged.
         BudgetsMatch = "budgets-match",
-        /// A charge moved exactly its amount, in one transaction that charges nothing else.
+        /// A charge moved exactly its amount, in one transaction that charges nothing else; where the charges of a
+        /// revision cancel each other out, in none.
         ChargesMatch = "charges-match-transactions",
         /// A later revision is of the very interval that was charged first, and is a correction.
         RevisionsMatch = "revisions-match",

@@ -97,6 +97,7 @@ actions! {
     ListVouchers = "listVouchers" in "site_credit" View;
     RevokeVoucher = "revokeVoucher" in "site_credit" Write;
     CorrectCharges = "correctCharges" in "site_credit" Write;
+    PutTeamCreditLimit = "putTeamCreditLimit" in "site_credit" Write;
     VerifyLedger = "verifyLedger" in "site" View;
     ExportLedger = "exportLedger" in "site" View;
     // A team and its people.
@@ -122,6 +123,22 @@ actions! {
     ListLots = "listLots" in "balance" View;
     AssignCredits = "assignCredits" in "balance" Write;
     ReclaimCredits = "reclaimCredits" in "balance" Write;
+    CreateBudget = "createBudget" in "budget" Write;
+    ListBudgets = "listBudgets" in "budget" View;
+    GetBudget = "getBudget" in "budget" View;
+    UpdateBudget = "updateBudget" in "budget" Write;
+    EndBudget = "endBudget" in "budget" Write;
+    GetTeamTerms = "getTeamTerms" in "billing_details" View;
+    PutTeamTerms = "putTeamTerms" in "billing_details" Write;
+    CreateAlert = "createAlert" in "balance_alert" Write;
+    ListAlerts = "listAlerts" in "balance_alert" View;
+    DeleteAlert = "deleteAlert" in "balance_alert" Write;
+    CreateWebhook = "createWebhook" in "webhook" Write;
+    ListWebhooks = "listWebhooks" in "webhook" View;
+    DeleteWebhook = "deleteWebhook" in "webhook" Write;
+    TestWebhook = "testWebhook" in "webhook" Use;
+    ListDeliveries = "listDeliveries" in "webhook" View;
+    RetryDelivery = "retryDelivery" in "webhook" Write;
     CreateTopUp = "createTopUp" in "top_up" Write;
     ListTopUps = "listTopUps" in "top_up" View;
     GetAutoTopUp = "getAutoTopUp" in "auto_top_up" View;

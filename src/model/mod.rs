@@ -3,6 +3,9 @@
 //! Nothing here waits, reads a clock or talks to anybody; who decides and who stores is further up.
 
 pub mod action;
+pub mod alert;
+pub mod delivery;
+pub mod destination;
 pub mod host;
 pub mod instance;
 pub mod page;

@@ -15,7 +15,10 @@ use crate::{
         posting::{Direction, Phase as EntryPhase, TransactionKind},
         top_up::TopUpState,
     },
-    model::{host::*, instance::*, quota::Limits, storage::StorageKind, team::*, terms::TeamTerms},
+    model::{
+        alert::AlertMetric, delivery::DeliveryState, host::*, instance::*, quota::Limits,
+        storage::StorageKind, team::*, terms::TeamTerms,
+    },
     money::{Credits, NanoCredits},
     time::{Span, Timestamp},
 };
@@ -258,5 +261,5 @@ macro_rules! as_word {
 as_word! {
     Preset Role MemberState Spending HostKind AdminState Reach Attach Desired State Reason StorageKind
     AccountKind TransactionKind Direction EntryPhase HoldState TopUpState
-    Category BudgetScope BudgetPeriod Reaction
+    Category BudgetScope BudgetPeriod Reaction AlertMetric DeliveryState
 }

@@ -87,14 +87,14 @@ const TRANSACTIONS_INSERT_SQLITE: &str = "
            value->>'actor', value->>'reason', value->>'member', value->>'instance', value->>'reverses',
            value->>'idem_key', value->>'seq'
     FROM json_each($1) WHERE TRUE
-    ON CONFLICT (idem_key) DO NOTHING";
+    ON CONFLICT DO NOTHING";
 const TRANSACTIONS_INSERT_POSTGRES: &str = "
     INSERT INTO transactions (id, team, kind, occurred_at, recorded_at, actor, reason, member, instance,
                               reverses, idem_key, seq)
     SELECT * FROM jsonb_to_recordset(CAST($1 AS TEXT)::jsonb)
         AS n(id TEXT, team TEXT, kind TEXT, occurred_at BIGINT, recorded_at BIGINT, actor TEXT, reason TEXT,
              member TEXT, instance TEXT, reverses TEXT, idem_key TEXT, seq BIGINT)
-    ON CONFLICT (idem_key) DO NOTHING";
+    ON CONFLICT DO NOTHING";
 
 const ENTRIES_INSERT_SQLITE: &str = "
     INSERT INTO entries (transaction_id, line, account, account_move, direction, phase, amount)
@@ -386,16 +386,15 @@ impl Tx {
                 "reverses": header.reverses, "idem_key": header.idem_key.as_str(), "seq": written.seq,
             })
         });
-        let count = written.len() as u64;
-        let insert = self.query_by(TRANSACTIONS_INSERT_SQLITE, TRANSACTIONS_INSERT_POSTGRES);
-        if insert.bind(Value::from_iter(transactions).to_string()).execute().await? != count {
-            return Err(Error::Recorded);
-        }
-        let team = journal.team();
+        let (team, count) = (journal.team(), written.len() as u64);
         let advance = self.query(BOOKED_ADVANCE).bind(team.id).bind(team.booked);
-        match advance.bind(team.booked - count).execute().await? {
-            1 => Ok(()),
-            _ => Err(Error::Moved),
+        if advance.bind(team.booked - count).execute().await? != 1 {
+            return Err(Error::Moved);
+        }
+        let insert = self.query_by(TRANSACTIONS_INSERT_SQLITE, TRANSACTIONS_INSERT_POSTGRES);
+        match insert.bind(Value::from_iter(transactions).to_string()).execute().await? {
+            inserted if inserted == count => Ok(()),
+            _ => Err(Error::Recorded),
         }
     }
 

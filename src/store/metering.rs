@@ -192,13 +192,14 @@ impl Tx {
     /// Moves watermarks and exact sums; settles a segment that is billed to its end.
     ///
     /// # Errors
-    /// [`super::Error::Moved`] when somebody else moved or revised one of them, or it ended before: drop the transaction
-    /// and read again.
+    /// [`super::Error::Moved`] when somebody else moved or revised one of them, or it ended before: drop the
+    /// transaction and read again.
     pub async fn segments_advance(&mut self, advances: &[Advance]) -> Result<()> {
         let items = advances.iter().map(|advance| {
             json!({
                 "id": advance.segment, "from_until": advance.from.billed_until.as_micros(),
-                "from_k": advance.from.next_k, "from_cumulative": advance.cumulative_before.as_nanos(), "to_until": advance.to.billed_until.as_micros(),
+                "from_k": advance.from.next_k, "from_cumulative": advance.cumulative_before.as_nanos(),
+                "to_until": advance.to.billed_until.as_micros(),
                 "to_k": advance.to.next_k, "cumulative": advance.cumulative.as_nanos(),
             })
         });

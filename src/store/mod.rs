@@ -11,8 +11,10 @@
 //! say it: a sum is `CAST(SUM(x) AS BIGINT)` (else it is a NUMERIC), and an argument that is first seen
 //! beside `IS NULL` is cast too.
 
+pub mod alerts;
 pub mod auto_top_ups;
 mod bookings;
+mod budgets;
 pub mod catalog;
 mod chain;
 mod convert;
@@ -45,6 +47,7 @@ mod tx;
 mod usage;
 mod verify;
 pub mod vouchers;
+pub mod webhooks;
 mod writer;
 
 pub use convert::{Arg, Column, Json, Stored};

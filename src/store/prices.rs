@@ -192,7 +192,8 @@ impl Conn {
         self.query(PRICE_VERSION_FETCH).bind(id).optional().await
     }
 
-    /// The price of a product for a team at `now`: the nearest, and of those the latest that is effective.
+    /// The price of a product, or of what is none, for a team at `now`: the nearest, and of those the latest that is
+    /// effective.
     pub async fn price_version_active(
         &mut self,
         team: TeamId,

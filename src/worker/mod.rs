@@ -1,10 +1,12 @@
-//! The worker door: gives the services that look after hosts and meters their rhythm, and decides nothing.
+//! The worker door: gives the services that work by themselves their rhythm, and decides nothing.
 //!
-//! Two loops per host, one that looks after it, woken by its bell, and one that counts what it stores; one loop each
-//! for the meter, the cashier and the bookkeeper; one that keeps the list of hosts.
+//! Two loops per host: one that looks after it, woken by its bell, and one that counts what it stores. One loop each for
+//! the meter with the alerts, payments and expiring credits, the books' chain, parked charges, the end of months, and
+//! messages. One that keeps the list of hosts.
 
 use std::{
     collections::{HashMap, HashSet},
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -15,13 +17,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     app::App,
     ids::HostId,
-    op::{Actor, SystemActor},
+    op::{Actor, Op, SystemActor},
 };
 
 /// How often to look.
 #[derive(Debug, Clone, Copy)]
 pub struct Rhythm {
-    /// Between two passes of the meter, and of the bookkeeper.
+    /// Between two passes of the meter, and of the other loops over money and messages.
     pub tick: Duration,
     /// Between two looks at a quiet host.
     pub quiet: Duration,
@@ -35,13 +37,23 @@ pub struct Worker {
     stop: CancellationToken,
 }
 
+/// Between two looks for months that can be closed.
+const CLOSING: Duration = Duration::from_secs(60);
+
 impl Worker {
     /// Starts the loops.
     pub fn start(app: Arc<App>, rhythm: Rhythm) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        tracker.spawn(meter(app.clone(), rhythm, stop.clone()));
-        tracker.spawn(cashier(app.clone(), rhythm, stop.clone()));
-        tracker.spawn(bookkeeper(app.clone(), rhythm, stop.clone()));
+        let tick = rhythm.tick;
+        let every = |pause, pass: fn(Arc<App>) -> Pass| {
+            tracker.spawn(repeat(app.clone(), pause, stop.clone(), pass));
+        };
+        every(tick, |app| Box::pin(async move { meter(&app).await }));
+        every(tick, |app| Box::pin(async move { app.cashier(&by(&app, SystemActor::Cashier)).await }));
+        every(tick, |app| Box::pin(async move { bookkeeper(&app).await }));
+        every(tick, |app| Box::pin(async move { rater(&app).await }));
+        every(tick, |app| Box::pin(async move { messenger(&app).await }));
+        every(CLOSING, |app| Box::pin(async move { closer(&app).await }));
         tracker.spawn(roster(app, rhythm, stop.clone(), tracker.clone()));
         Self { tracker, stop }
     }
@@ -54,43 +66,68 @@ impl Worker {
     }
 }
 
-async fn meter(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
+/// One pass of a loop.
+type Pass = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Makes passes with a pause after each, until told to stop; a pass that is under way is finished.
+async fn repeat(app: Arc<App>, pause: Duration, stop: CancellationToken, pass: fn(Arc<App>) -> Pass) {
     while !stop.is_cancelled() {
-        let op = app.op(Actor::System(SystemActor::Meter));
-        if let Err(error) = app.meter(&op).await {
-            tracing::error!(?error, "a pass of the meter failed; the next one catches up");
-        }
+        pass(app.clone()).await;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = sleep(rhythm.tick) => {}
+            () = sleep(pause) => {}
         }
     }
 }
 
-async fn cashier(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        app.cashier(&app.op(Actor::System(SystemActor::Cashier))).await;
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(rhythm.tick) => {}
+/// A context for one of the server's own.
+fn by(app: &App, actor: SystemActor) -> Op {
+    app.op(Actor::System(actor))
+}
+
+async fn meter(app: &App) {
+    if let Err(error) = app.meter(&by(app, SystemActor::Meter)).await {
+        tracing::error!(?error, "a pass of the meter failed; the next one catches up");
+    }
+    if let Err(error) = app.alerts_watch(&by(app, SystemActor::Messenger)).await {
+        tracing::error!(?error, "the alerts could not be looked at; the next pass does");
+    }
+}
+
+async fn bookkeeper(app: &App) {
+    if let Err(error) = app.books_link(&by(app, SystemActor::Bookkeeper)).await {
+        tracing::error!(?error, "the books could not be linked; the next pass goes on");
+    }
+}
+
+/// Tries what a price plugin gave no usable answer for; how often is decided there.
+async fn rater(app: &App) {
+    if let Err(error) = app.rate_parked(&by(app, SystemActor::Rater)).await {
+        tracing::error!(?error, "parked charges could not be tried again; the next pass does");
+    }
+}
+
+async fn closer(app: &App) {
+    if let Err(error) = app.months_close(&by(app, SystemActor::Closer)).await {
+        tracing::error!(?error, "closing months failed; the next pass tries again");
+    }
+}
+
+/// Brings messages to webhooks, apart from the meter, which must not wait for whoever answers slowly.
+async fn messenger(app: &App) {
+    loop {
+        match app.messages_deliver(&by(app, SystemActor::Messenger)).await {
+            // There may be more that is due.
+            Ok(taken) if taken > 0 => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::error!(?error, "a pass over the messages failed; the next one sends them");
+                return;
+            }
         }
     }
 }
 
-async fn bookkeeper(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        let op = app.op(Actor::System(SystemActor::Bookkeeper));
-        if let Err(error) = app.books_link(&op).await {
-            tracing::error!(?error, "the books could not be linked; the next pass goes on");
-        }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(rhythm.tick) => {}
-        }
-    }
-}
-
-/// Keeps one loop per host that is ours to look after.
 /// Keeps the loops of each host that is ours to look after.
 async fn roster(app: Arc<App>, rhythm: Rhythm, stop: CancellationToken, tracker: TaskTracker) {
     let mut loops: HashMap<HostId, CancellationToken> = HashMap::new();

@@ -93,6 +93,11 @@ impl Desk {
         self.child(arguments, "")
     }
 
+    /// Runs the binary with something on standard input.
+    pub(crate) fn output_with_input(&self, arguments: &[&str], input: &str) -> Output {
+        self.child(arguments, input)
+    }
+
     fn child(&self, arguments: &[&str], input: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
         command.args(arguments).env_clear().env("HOME", self.home()).current_dir(self.home());

@@ -1,8 +1,10 @@
 //! The command line as a user meets it: the real binary, its exit code, its two outputs. The server is a stand-in
 //! that answers what a test tells it and keeps what it was asked; the real one is met in the tests of the API.
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop where it stands")]
 
+mod charges;
 mod desk;
+mod server;
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -150,6 +152,52 @@ fn a_quota_changes_what_is_named_against_the_version_that_was_read() {
     let put = desk.asked().remove(1);
     assert!(put.starts_with("PUT /api/v1/teams/acme/quota ") && put.contains("if-match: \"7\""), "{put}");
     assert!(put.ends_with(r#"{"gpus":8,"regions":["tw-03"]}"#), "{put}");
+}
+
+#[test]
+fn terms_that_are_not_named_stay() {
+    let desk = Desk::with([
+        Answer::json(
+            200,
+            r#"{"spending": "wallet", "time_zone": "UTC", "billing_starts": "pull", "exhaustion": "stop",
+                "runway_minutes": 30, "credit_limit": "0", "owed": "0", "version": 7}"#,
+        )
+        .with("etag", "\"v7\""),
+        Answer::json(200, r#"{"spending": "pool"}"#),
+    ]);
+    let set =
+        ["team", "set-terms", "--spending", "pool", "--runway-minutes", "0", "--team", "acme", "--server"];
+    let said = desk.run(&[&set[..], &[desk.url()]].concat());
+    assert!(said.starts_with("exit 0\n"), "{said}");
+    let put = desk.asked().remove(1);
+    assert!(put.starts_with("PUT /api/v1/teams/acme/terms ") && put.contains("if-match: \"v7\""), "{put}");
+    let body = r#"{"spending":"pool","time_zone":"UTC","billing_starts":"pull","exhaustion":"stop"}"#;
+    assert!(put.ends_with(body), "{put}");
+}
+
+#[test]
+fn a_budget_says_whose_it_is() {
+    let desk = Desk::with([Answer::json(201, r#"{"id": "bud_1"}"#)]);
+    let add =
+        ["budget", "add", "lab", "20", "--member", "mem_1", "--at", "50,100", "--team", "acme", "--server"];
+    let said = desk.run(&[&add[..], &[desk.url()]].concat());
+    assert!(said.starts_with("exit 0\n"), "{said}");
+    let asked = desk.asked().remove(0);
+    let body = concat!(
+        r#"{"name":"lab","scope":"member","subject":"mem_1","ceiling":"20","period":"monthly","#,
+        r#""reaction":"deny","thresholds":[50,100]}"#
+    );
+    assert!(asked.starts_with("POST /api/v1/teams/acme/budgets ") && asked.ends_with(body), "{asked}");
+}
+
+#[test]
+fn a_test_message_that_nobody_takes_is_an_exit_code() {
+    let desk =
+        Desk::with([Answer::json(200, r#"{"delivered": false, "status": null, "error": "no answer"}"#)]);
+    let test = ["webhook", "test", "hook_1", "--team", "acme", "--server"];
+    let said = desk.run(&[&test[..], &[desk.url()]].concat());
+    assert!(said.starts_with("exit 1\n") && said.contains("no answer"), "{said}");
+    assert!(desk.asked()[0].starts_with("POST /api/v1/teams/acme/webhooks/hook_1/test "));
 }
 
 #[test]

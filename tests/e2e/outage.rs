@@ -13,7 +13,7 @@ use crate::{
     engine,
     server::{Pace, Store, nothing},
     support::Plan,
-    town::{Member, Road, Town, instant, micros, order, pause, until},
+    town::{Member, Road, Town, assert_denied, instant, micros, order, pause, price_of, until},
 };
 
 #[tokio::test]
@@ -133,6 +133,13 @@ async fn run_dry(store: Store) {
     let ann = town.member("ann", "0.05").await;
     let id = &ann.launch("dry").await;
     town.wait_for(id, "running").await;
+    let stand = &town.stand.hosts[0];
+    let inside = |command: &str| {
+        let containers = town.containers();
+        let [container] = containers.as_slice() else { panic!("{containers:?}") };
+        stand.docker(&["exec", container, "sh", "-c", command])
+    };
+    inside("echo worth keeping > /kept");
     let draining = until("it drains", async || {
         let seen = town.instance(id).await;
         if seen["draining_since"].is_null() { Err(seen.to_string()) } else { Ok(seen) }
@@ -164,6 +171,34 @@ async fn run_dry(store: Store) {
     assert!(told("instance.draining") >= 2, "{log:#?}");
     assert_eq!(told("instance.out_of_credits"), 1, "{log:#?}");
     town.assert_books_clean().await;
+
+    // Started again after a top-up it is the same container with the same disk, and its second run is billed beside
+    // the first.
+    let first = micros(&town.instance(id).await["cost"]);
+    let before = town.containers();
+    let start = format!("/teams/lab/instances/{id}/start");
+    let refused = ann.caller.post_not(&start, json!({}), 403).await;
+    assert_denied(&refused, "plat/funds", "whoever tops up or assigns credits in the team");
+    town.owner.post("/teams/lab/credits/assign", json!({"member": ann.id, "amount": "1"})).await;
+    ann.caller.post(&start, json!({})).await;
+    let again = town.wait_for(id, "running").await;
+    assert_eq!((&again["reason"], &again["ended_at"]), (&json!(null), &json!(null)), "{again}");
+    assert!(instant(&again["started_at"]) > instant(&stopped["ended_at"]), "{again}");
+    assert_eq!((town.containers(), inside("cat /kept").trim()), (before, "worth keeping"));
+    let access = ann.caller.get(&format!("/teams/lab/instances/{id}/access")).await;
+    assert!(access["ssh"].is_string(), "{access}");
+    pause(3_000).await;
+    ann.caller.post(&format!("/teams/lab/instances/{id}/stop"), json!({})).await;
+    let ended = town.wait_for(id, "stopped").await;
+    assert_eq!(ended["reason"], "user", "{ended}");
+    until("the rest comes back again", async || {
+        let money = town.assert_money_adds_up().await;
+        if money.held == 0 { Ok(()) } else { Err(format!("{money:?}")) }
+    })
+    .await;
+    let second = price_of(instant(&ended["ended_at"]) - instant(&ended["started_at"]), 1);
+    assert!(second > 0, "{ended}");
+    assert_eq!(micros(&town.instance(id).await["cost"]), first + second, "{ended}");
 
     ann.release(id).await;
     town.wait_for(id, "released").await;

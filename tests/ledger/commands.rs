@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Lives on each database; the sequence is always the same.
-const LIVES: u64 = 24;
+const LIVES: u64 = 12;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database_does_what_the_model_does_and_both_keep_the_same_books() {
@@ -43,8 +43,8 @@ async fn the_database_does_what_the_model_does_and_both_keep_the_same_books() {
         }
         let report = db.read().await.unwrap().ledger_verify().await.unwrap();
         assert!(report.is_clean(), "{report:#?}");
-        assert!(report.counts.charges > 100, "too little was charged: {report:?}");
-        assert!(report.counts.lots > 200 && report.counts.budgets > 10, "too little was kept: {report:?}");
+        assert!(report.counts.charges > 60, "too little was charged: {report:?}");
+        assert!(report.counts.lots > 100 && report.counts.budgets > 6, "too little was kept: {report:?}");
         dump
     })
     .await;
@@ -52,7 +52,7 @@ async fn the_database_does_what_the_model_does_and_both_keep_the_same_books() {
     let differs = sqlite.lines().zip(postgres.lines()).find(|(one, other)| one != other);
     assert_eq!(differs, None);
     assert_eq!(sqlite.len(), postgres.len());
-    assert!(sqlite.lines().count() > 1_000, "{} lines", sqlite.lines().count());
+    assert!(sqlite.lines().count() > 500, "{} lines", sqlite.lines().count());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,9 +111,8 @@ async fn a_journal_that_was_read_before_another_wrote_is_not_written() {
         assert_eq!(stale.post(w.header(key()), &gift).unwrap(), Outcome::Applied);
         let mut tx = db.begin().await.unwrap();
         let refused = tx.journal_write(&stale).await;
-        assert!(refused.is_err(), "{refused:?}");
         drop(tx);
-        assert!(matches!(refused, Err(Error::Moved | Error::Unique(_))), "{refused:?}");
+        assert!(matches!(refused, Err(Error::Moved)), "{refused:?}");
         assert_eq!(w.dump().await, after);
     })
     .await;

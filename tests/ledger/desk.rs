@@ -48,7 +48,7 @@ impl Desk {
     /// Does it; false when it was refused, and then nothing was written.
     pub(crate) async fn run(&mut self, command: &Command) -> bool {
         self.clerk.tick(command);
-        let mut tx = self.world.db.begin().await.unwrap();
+        let mut tx = self.world.begin().await;
         let mut journal = self.journal(&mut tx).await;
         let before = journal.rows().clone();
         let Some(deed) = self.clerk.act(&mut journal, command) else {
@@ -128,7 +128,7 @@ impl World {
         header: Header,
         posting: Result<Posting, muster::ledger::posting::Error>,
     ) -> Result<Outcome, Error> {
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.begin().await;
         let mut journal = tx.journal(&self.op, header.team, concern).await?;
         let outcome = journal.post(header, &posting.unwrap()).expect("the journal has what it needs");
         if outcome == Outcome::Applied {
@@ -185,8 +185,13 @@ async fn advance(tx: &mut Tx, from: &Segment, to: &Segment) {
     if to.end_at.is_none() {
         tx.segment_proof_advance(from.id, to.proof_at).await.unwrap();
     }
-    let advance =
-        Advance { segment: from.id, from: from.watermark(), to: to.watermark(), cumulative: to.cumulative };
+    let advance = Advance {
+        segment: from.id,
+        from: from.watermark(),
+        to: to.watermark(),
+        cumulative_before: from.cumulative,
+        cumulative: to.cumulative,
+    };
     tx.segments_advance(&[advance]).await.unwrap();
 }
 

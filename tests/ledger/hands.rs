@@ -50,7 +50,7 @@ async fn of_32_reserves_at_once_exactly_the_7_that_are_funded_succeed() {
 
 async fn reserve(world: &World) -> Outcome {
     let hold: HoldId = world.op.id();
-    let mut tx = world.db.begin().await.unwrap();
+    let mut tx = world.begin().await;
     let concern = Concern::of(world.members[0]);
     let mut journal = tx.journal(&world.op, world.team, &concern).await.unwrap();
     let instance = world.plant_instance(&mut tx, world.members[0]).await;

@@ -140,8 +140,8 @@ async fn a_team_pays_its_own_newest_price_or_else_the_site_s() {
         assert_eq!(tx.price_version_insert(&version(None, "site 2")).await.unwrap(), 2);
         assert_eq!(tx.price_version_insert(&version(Some(w.team), "own 2")).await.unwrap(), 2);
         let config = |found: Option<PriceVersion>| found.unwrap().config;
-        assert_eq!(config(tx.price_version_active(w.team, product, NOW).await.unwrap()), "own 2");
-        assert_eq!(config(tx.price_version_active(other, product, NOW).await.unwrap()), "site 2");
+        assert_eq!(config(tx.price_version_active(w.team, Some(product), NOW).await.unwrap()), "own 2");
+        assert_eq!(config(tx.price_version_active(other, None, NOW).await.unwrap()), "site 2");
         let page = tx.price_versions_page(None, None, 9).await.unwrap();
         assert_eq!(page.iter().map(|v| v.number).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(tx.price_versions_page(None, Some(2), 9).await.unwrap(), page[1..]);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-/// Members, and instances, of a model. What runs in the last place is paid from the pool, the others from their wallets;
-/// what runs in the middle one was launched with an API key.
+/// Members, and instances, of a model. What runs in the last place is paid from the pool, the others from their
+/// wallets; what runs in the middle one was launched with an API key.
 pub(crate) const SLOTS: usize = 3;
 
 /// The moment at which every life begins, in seconds: 2027-01-15 08:00 UTC.

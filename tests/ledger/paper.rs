@@ -199,6 +199,10 @@ proptest! {
         let report = paper.verify();
         prop_assert!(report.is_clean(), "{:#?}", report);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn what_two_wallets_are_charged_does_not_depend_on_who_comes_first(

@@ -48,7 +48,13 @@ fn reach(segment: &Segment) -> Watermark {
 
 async fn advance(world: &World, read: &Segment, to: Watermark) -> bool {
     let mut tx = world.db.begin().await.unwrap();
-    let advance = Advance { segment: read.id, from: read.watermark(), to, cumulative: NanoCredits::ZERO };
+    let advance = Advance {
+        segment: read.id,
+        from: read.watermark(),
+        to,
+        cumulative_before: read.cumulative,
+        cumulative: NanoCredits::ZERO,
+    };
     match tx.segments_advance(&[advance]).await {
         Ok(()) => {
             commit(tx, &world.op).await;

@@ -118,8 +118,8 @@ async fn tampers(desk: &Desk) -> Vec<Tamper> {
     let (segment, hold) = (segment.id.to_string(), hold.id.to_string());
     drop(read);
     let rows = desk.rows().await;
-    let gift = rows.lots.values().find(|lot| lot.parent.is_none() && lot.terms.expires_at.is_some());
-    let gift = gift.map(|lot| lot.id.to_string());
+    let gift = rows.lots.values().find(|lot| lot.terms.expires_at.is_some()).unwrap();
+    let gift = gift.parent.unwrap().to_string();
     let own = rows.lots.values().find(|lot| lot.account == w.wallets[0] && lot.terms.expires_at.is_none());
     let paid = own.unwrap().id.to_string();
     let budget = desk.clerk.budgets(&desk.plans)[0].id.to_string();
@@ -260,15 +260,15 @@ async fn tampers(desk: &Desk) -> Vec<Tamper> {
         ),
         tamper(
             Invariant::LotsInOrder,
-            gift.as_deref().unwrap(),
-            gift.as_deref().unwrap(),
+            &gift,
+            &gift,
             "UPDATE lots SET priority = priority + 500 WHERE id = $1",
             "UPDATE lots SET priority = priority - 500 WHERE id = $1",
         ),
         tamper(
             Invariant::LotsInOrder,
-            gift.as_deref().unwrap(),
-            gift.as_deref().unwrap(),
+            &gift,
+            &gift,
             "UPDATE lots SET expires_at = expires_at - 2592000000000 WHERE id = $1",
             "UPDATE lots SET expires_at = expires_at + 2592000000000 WHERE id = $1",
         ),

@@ -10,7 +10,7 @@ use muster::{
         posting::{Header, IdemKey},
     },
     op::{Actor, Op, SystemActor, SystemWarrant},
-    store::{Db, Tx},
+    store::{Db, Error, Tx},
     time::ManualClock,
 };
 
@@ -102,6 +102,16 @@ impl World {
             product,
             image,
             host,
+        }
+    }
+
+    /// A transaction; where many want one at once, whoever is sent away asks again, as clients do.
+    pub(crate) async fn begin(&self) -> Tx {
+        loop {
+            match self.db.begin().await {
+                Err(Error::Busy(_)) => {}
+                begun => return begun.unwrap(),
+            }
         }
     }
 

@@ -27,20 +27,22 @@ async fn decide(site: &Site, top_up: &Value, word: &str) {
 async fn a_setting_is_read_changed_at_its_version_and_taken_away() {
     for site in Site::both().await {
         site.get(&site.owner, PATH).await.fails(404, "not-found");
-        site.change(&site.admin, "PUT", PATH, 0, setting()).await.fails(403, "refused");
-        site.change(&site.owner, "PUT", PATH, 1, setting()).await.fails(412, "stale-version");
-        let made = site.change(&site.owner, "PUT", PATH, 0, setting()).await.want(200);
+        site.change(&site.admin, "PUT", PATH, Some(&json!(0)), setting()).await.fails(403, "refused");
+        site.change(&site.owner, "PUT", PATH, Some(&json!(1)), setting()).await.fails(412, "stale-version");
+        let made = site.change(&site.owner, "PUT", PATH, Some(&json!(0)), setting()).await.want(200);
         assert_eq!((&made["version"], &made["active"]), (&json!(1), &json!(true)));
-        site.change(&site.owner, "PUT", PATH, 0, setting()).await.fails(412, "stale-version");
-        let changed = site.change(&site.owner, "PUT", PATH, 1, setting()).await.want(200);
+        site.change(&site.owner, "PUT", PATH, Some(&json!(0)), setting()).await.fails(412, "stale-version");
+        let changed = site.change(&site.owner, "PUT", PATH, Some(&json!(1)), setting()).await.want(200);
         assert_eq!(site.get(&site.owner, PATH).await.want(200), changed);
         let wrong = json!({ "threshold": "-1", "target": "-1", "provider": "x", "day_cap": "0", "month_cap": "0",
                             "min_gap_seconds": 9_999_999 });
-        let wrong = site.change(&site.owner, "PUT", PATH, 2, wrong).await.want(422);
+        let wrong = site.change(&site.owner, "PUT", PATH, Some(&json!(2)), wrong).await.want(422);
         assert_eq!(wrong["errors"].as_array().unwrap().len(), 6, "{wrong:#}");
-        site.change(&site.owner, "DELETE", PATH, 1, Value::Null).await.fails(412, "stale-version");
-        site.change(&site.owner, "DELETE", PATH, 2, Value::Null).await.want(204);
-        site.change(&site.owner, "DELETE", PATH, 2, Value::Null).await.fails(404, "not-found");
+        site.change(&site.owner, "DELETE", PATH, Some(&json!(1)), Value::Null)
+            .await
+            .fails(412, "stale-version");
+        site.change(&site.owner, "DELETE", PATH, Some(&json!(2)), Value::Null).await.want(204);
+        site.change(&site.owner, "DELETE", PATH, Some(&json!(2)), Value::Null).await.fails(404, "not-found");
     }
 }
 
@@ -48,7 +50,7 @@ async fn a_setting_is_read_changed_at_its_version_and_taken_away() {
 async fn a_pool_that_runs_low_is_filled_up_one_payment_at_a_time_within_the_caps() {
     for site in Site::both().await {
         site.grant("20").await;
-        site.change(&site.owner, "PUT", PATH, 0, setting()).await.want(200);
+        site.change(&site.owner, "PUT", PATH, Some(&json!(0)), setting()).await.want(200);
         site.cashier().await;
         assert_eq!(open(&site).await, Vec::<Value>::new());
         let give = json!({ "member": site.member, "amount": "15" });
@@ -88,7 +90,7 @@ async fn failures_make_it_wait_and_the_fifth_switches_it_off() {
     for site in Site::both().await {
         let setting = json!({ "threshold": "20", "target": "100", "provider": "manual", "day_cap": "1000",
                               "month_cap": "1000", "min_gap_seconds": 0 });
-        site.change(&site.owner, "PUT", PATH, 0, setting).await.want(200);
+        site.change(&site.owner, "PUT", PATH, Some(&json!(0)), setting).await.want(200);
         let mut hours = 1;
         for failure in 1..=5 {
             site.cashier().await;

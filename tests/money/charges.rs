@@ -305,3 +305,46 @@ async fn a_revision_is_one_transaction_for_each_month() {
         site.assert_sound().await;
     }
 }
+
+#[tokio::test]
+async fn rounding_moves_neighbours_by_a_micro_credit_and_may_cancel_out() {
+    for site in Site::both().await {
+        let host = plant_offer(&site).await;
+        let thin = json!({ "name": "thin", "region": "here", "instance_type": "cpu", "accelerator": "none",
+            "gpus_per_unit": 0, "cpu_millis": 100, "memory_bytes": 1 << 30, "price_per_hour": "0.0001",
+            "published": true });
+        site.post(&site.operator, "/products", thin).await.want(201);
+        site.grant("100").await;
+        let assigned = json!({ "member": site.member, "amount": "1" });
+        site.post(&site.owner, "credits/assign", assigned).await.want(201);
+        let launch = json!({ "name": "box", "product": "thin", "image": "base", "mount_team_drive": false });
+        site.post(&site.worker, "instances", launch).await.want(201);
+        let plugin = site.upload(&site.owner, "ours", WASM, default_price()).await.want(201);
+        let cheap = json!({ "plugin": plugin["id"], "config": { "discount_percent": 33 } });
+        let cheap = site.post(&site.owner, "prices", cheap).await.want(201);
+        run(&site, host, 4).await;
+        let (mut cancelled, mut moved) = (0, 0);
+        for _ in 0..4 {
+            run(&site, host, 1).await;
+            let before = charges(&site).await;
+            let second = before.iter().find(|charge| charge["k"] == 1).unwrap();
+            for price in [&cheap["id"], &before[0]["price_version"]] {
+                let wish = json!({ "segment": second["segment"], "from": second["from"], "to": second["to"],
+                    "price_version": price, "reason": "a thin price" });
+                let made = site.post(&site.owner, "charges/re-rate", wish).await.want(201);
+                assert_eq!(made["intervals"], 1);
+                assert!(made["rounded"].as_u64().unwrap() > 0, "{made:#}");
+                if made["transactions"] == json!([]) {
+                    cancelled += 1
+                } else {
+                    moved += 1
+                }
+                site.assert_sound().await;
+            }
+            // There and back again leaves every interval as it was.
+            assert_eq!(sum(&charges(&site).await), sum(&before));
+        }
+        assert!(cancelled > 0 && moved > 0, "{cancelled} cancelled out, {moved} moved");
+        assert_all_proven(&site).await;
+    }
+}

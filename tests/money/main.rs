@@ -5,22 +5,28 @@
 #[path = "../support/postgres.rs"]
 mod postgres;
 
+mod alerts;
 mod auto_top_ups;
 mod bills;
+mod budgets;
 mod charges;
 mod credits;
+mod exhaustion;
 mod fake;
 mod focus;
+mod ledger;
 mod lots;
 mod month;
 mod parked;
 mod payments;
 mod plugins;
-mod plugins;
 mod prices;
 mod resume;
 mod site;
+mod stage;
 mod statements;
 mod storage;
+mod terms;
 mod top_ups;
 mod vouchers;
+mod webhooks;

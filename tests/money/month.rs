@@ -1,20 +1,14 @@
 //! A month of a team for the tests of statements and cost files: credits, two instances, one of them over midnight,
 //! and a terminal to look at it from.
 
-use std::process::Stdio;
+use std::{path::Path, process::Stdio};
 
 use muster::{
     app::secrets::Token,
     ids::{HostId, TransactionId},
-    ledger::{
-        account::AccountKind,
-        hold::Cover,
-        posting::{Direction, Header, IdemKey, LotUse, Phase, Posting, TransactionKind},
-        rating::Charge,
-    },
-    money::{Credits, NanoCredits},
+    ledger::rating::Charge,
     op::{Actor, Op, SystemActor, SystemWarrant},
-    store::{ChargeCursor, ChargeFilter, Concern},
+    store::{ChargeCursor, ChargeFilter},
     time::{Span, Timestamp},
 };
 use serde_json::json;
@@ -48,7 +42,8 @@ pub(crate) async fn run(site: &Site, host: HostId, minutes: u32) {
     }
 }
 
-async fn look(site: &Site, host: HostId) {
+/// Lets the host be looked at, and the meter run.
+pub(crate) async fn look(site: &Site, host: HostId) {
     for _ in 0..3 {
         site.app.reconcile(&site.app.op(Actor::System(SystemActor::Reconciler)), host).await.unwrap();
     }
@@ -70,7 +65,10 @@ pub(crate) async fn use_instance(site: &Site, host: HostId, name: &str, minutes:
 pub(crate) async fn november(site: &Site) -> HostId {
     let host = plant_offer(site).await;
     site.grant("20").await;
-    pay(site, Credits::from_micros(100_000_000)).await;
+    let top_up =
+        site.post(&site.owner, "top-ups", json!({ "amount": "100", "note": "invoice 7" })).await.want(201);
+    let confirm = format!("top-ups/{}/confirm", top_up["id"].as_str().unwrap());
+    site.post(&site.operator, &confirm, json!({ "note": "seen" })).await.want(200);
     let assigned = json!({ "member": site.member, "amount": "50" });
     site.post(&site.owner, "credits/assign", assigned).await.want(201);
     use_instance(site, host, "first", 5).await;
@@ -78,31 +76,6 @@ pub(crate) async fn november(site: &Site) -> HostId {
     use_instance(site, host, "second", 20).await;
     wait_until(site, "2025-12-01T08:00:00Z");
     host
-}
-
-/// Puts paid credits into the pool, as a payment does.
-async fn pay(site: &Site, amount: Credits) {
-    let op = setup(site);
-    let mut tx = site.db.begin().await.unwrap();
-    let team = tx.team_by_slug("crew").await.unwrap().unwrap().id;
-    let mut journal = tx.journal(&op, team, &Concern::default()).await.unwrap();
-    let own = |kind| journal.own(kind).unwrap();
-    let posting = Posting::top_up(own(AccountKind::Cash), own(AccountKind::TeamPool), amount).unwrap();
-    let header = Header {
-        id: op.id(),
-        team,
-        occurred_at: op.now(),
-        recorded_at: op.now(),
-        actor: op.actor.name(),
-        reason: "paid".to_owned(),
-        member: None,
-        instance: None,
-        reverses: None,
-        idem_key: IdemKey::request(TransactionKind::TopUp, op.request),
-    };
-    let _ = journal.post(header, &posting).unwrap();
-    tx.journal_write(&journal).await.unwrap();
-    tx.commit(&SystemWarrant::of(&op).unwrap()).await.unwrap();
 }
 
 /// One pass over the months. Gives the number of statements closed.
@@ -134,64 +107,32 @@ pub(crate) async fn park_first_charge(site: &Site, parked: bool) {
     tx.commit(&SystemWarrant::of(&op).unwrap()).await.unwrap();
 }
 
-/// Gives back `amount` of the oldest charge, as rating it anew does.
-pub(crate) async fn give_back(site: &Site, amount: Credits) -> TransactionId {
-    let charge = charges(site).await.remove(0);
-    let op = setup(site);
-    let mut tx = site.db.begin().await.unwrap();
-    let capture = tx.transaction_fetch(charge.transaction.unwrap()).await.unwrap().unwrap();
-    let wallet = tx.account_of_member(charge.team, charge.member).await.unwrap().id;
-    let taken = capture.lines.iter().position(|line| {
-        line.account == wallet && line.phase == Phase::Posted && line.direction == Direction::Debit
-    });
-    let parts = tx.lot_moves_of(capture.header.id, taken.unwrap()).await.unwrap();
-    let lots = parts.iter().map(|part| part.lot).collect();
-    let concern = Concern { members: vec![charge.member], lots, ..Concern::default() };
-    let mut journal = tx.journal(&op, charge.team, &concern).await.unwrap();
-    let header = Header {
-        id: op.id(),
-        team: charge.team,
-        occurred_at: op.now(),
-        recorded_at: op.now(),
-        actor: op.actor.name(),
-        reason: "the price was repaired".to_owned(),
-        member: Some(charge.member),
-        instance: charge.instance,
-        reverses: None,
-        idem_key: IdemKey::capture(charge.segment, charge.k, 1),
-    };
-    let id = header.id;
-    let own = |kind| journal.own(kind).unwrap();
-    let (revenue, receivable) = (own(AccountKind::Revenue), own(AccountKind::Receivable));
-    let cover = Cover { covered: amount, uncovered: Credits::ZERO };
-    let lots = LotUse::Back { parts, otherwise: op.now() + Span::from_seconds(86_400) };
-    let posting = Posting::give_back(wallet, revenue, receivable, cover, lots).unwrap();
-    let _ = journal.post(header, &posting).unwrap();
-    tx.journal_write(&journal).await.unwrap();
-    let difference = Charge {
-        revision: 1,
-        amount: Credits::from_micros(-amount.as_micros()),
-        nano: NanoCredits::from_nanos(-amount.as_micros() * 1_000),
-        uncovered: Credits::ZERO,
-        reason: "the price was repaired".to_owned(),
-        transaction: Some(id),
-        created_at: op.now(),
-        ..charge
-    };
-    tx.charges_insert(&[difference]).await.unwrap();
-    tx.commit(&SystemWarrant::of(&op).unwrap()).await.unwrap();
-    id
+/// Takes back the oldest charge, as the operator does for a time in which nothing ran.
+pub(crate) async fn give_back(site: &Site) -> TransactionId {
+    let first = charges(site).await.remove(0);
+    let body = json!({ "segment": first.segment, "from": first.from_at, "to": first.to_at, "reason": "the host was down" });
+    site.post(&site.operator, "charges/correct", body).await.want(201);
+    let mut revised = charges(site).await.into_iter().filter(|charge| charge.revision == 1);
+    revised.next().unwrap().transaction.unwrap()
 }
 
-/// Runs the client against this server, and shows exit code and both outputs.
+/// Runs the client against this server, and shows its output; where it fails, exit code and both outputs.
 pub(crate) async fn muster(site: &Site, who: &Token, arguments: &[&str]) -> String {
+    shell(site, who, &[&["muster"], arguments].concat().join(" ")).await
+}
+
+/// Runs a line as a shell does that knows the client and this server, and shows its output; where it fails, exit code
+/// and both outputs.
+pub(crate) async fn shell(site: &Site, who: &Token, line: &str) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let door = site.door.clone();
     let server = tokio::spawn(async move { axum::serve(listener, door).await.unwrap() });
     let home = tempfile::tempdir().unwrap();
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_muster"));
-    command.args(arguments).env_clear().env("HOME", home.path()).current_dir(home.path());
+    let folder = Path::new(env!("CARGO_BIN_EXE_muster")).parent().unwrap();
+    let mut command = tokio::process::Command::new("/bin/sh");
+    command.args(["-c", line]).env_clear().env("PATH", format!("{}:/usr/bin:/bin", folder.display()));
+    command.env("HOME", home.path()).current_dir(home.path());
     command.env("MUSTER_SERVER", format!("http://{address}")).env("MUSTER_TEAM", "crew");
     command.env("MUSTER_TOKEN", who.reveal()).stdin(Stdio::null());
     let output = command.output().await.unwrap();

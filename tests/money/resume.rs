@@ -55,8 +55,10 @@ pub(crate) async fn settle(site: &Site, host: HostId) {
 pub(crate) async fn pass(site: &Site, host: HostId, steps: u32, seconds: i64) {
     for _ in 0..steps {
         site.clock.advance(Span::from_seconds(seconds));
-        settle(site, host).await;
+        site.app.reconcile(&site.app.op(Actor::System(SystemActor::Reconciler)), host).await.unwrap();
+        site.app.meter(&site.app.op(Actor::System(SystemActor::Meter))).await.unwrap();
     }
+    settle(site, host).await;
 }
 
 async fn verb(site: &Site, who: &Token, id: &str, verb: &str) -> crate::site::Answer {

@@ -183,21 +183,6 @@ impl Site {
         self.send(request.header("idempotency-key", key), who, Body::from(body.to_string())).await
     }
 
-    /// Sends JSON with a method other than POST, and the version that it expects.
-    pub(crate) async fn change(
-        &self,
-        who: &Token,
-        method: &str,
-        path: &str,
-        version: i64,
-        body: Value,
-    ) -> Answer {
-        let request =
-            Request::builder().method(method).uri(at(path)).header("content-type", "application/json");
-        let request = request.header("if-match", format!("\"v{version}\""));
-        self.send(request, who, Body::from(body.to_string())).await
-    }
-
     /// Posts bytes with a header of the sender's own, as nobody.
     pub(crate) async fn post_signed(&self, path: &str, header: (&str, &str), body: &[u8]) -> Answer {
         let request = Request::post(at(path)).header(header.0, header.1);
@@ -220,14 +205,57 @@ impl Site {
         self.send(request, who, Body::from(body.to_string())).await
     }
 
+    /// Posts JSON in the name of an API key.
+    pub(crate) async fn post_with_key(&self, key: &str, path: &str, body: Value) -> Answer {
+        let request = Request::post(at(path)).header("content-type", "application/json");
+        self.send_as(request, key, Body::from(body.to_string())).await
+    }
+
+    /// Asks for a change of `path`, on the version that was read where one is needed.
+    pub(crate) async fn change(
+        &self,
+        who: &Token,
+        method: &str,
+        path: &str,
+        version: Option<&Value>,
+        body: Value,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(at(path));
+        if let Some(version) = version {
+            request = request.header("if-match", format!("\"v{version}\""));
+        }
+        let request = request.header("content-type", "application/json");
+        self.send(request, who, Body::from(body.to_string())).await
+    }
+
+    /// Takes away what is at `path` under the team.
+    pub(crate) async fn delete(&self, who: &Token, path: &str) -> u16 {
+        let request = Request::delete(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
+        let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        response.status().as_u16()
+    }
+
     /// Uploads `bytes` as a plugin.
     pub(crate) async fn upload(&self, who: &Token, name: &str, kind: &str, bytes: &[u8]) -> Answer {
         let request = Request::post(at(&format!("plugins?name={name}"))).header("content-type", kind);
         self.send(request, who, Body::from(bytes.to_vec())).await
     }
 
+    /// Asks for text.
+    pub(crate) async fn text(&self, who: &Token, path: &str) -> (u16, String) {
+        let request = Request::get(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
+        let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        (parts.status.as_u16(), String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
     async fn send(&self, request: http::request::Builder, who: &Token, body: Body) -> Answer {
-        let request = request.header("authorization", format!("Bearer {}", who.reveal()));
+        self.send_as(request, who.reveal(), body).await
+    }
+
+    async fn send_as(&self, request: http::request::Builder, token: &str, body: Body) -> Answer {
+        let request = request.header("authorization", format!("Bearer {token}"));
         self.answer(request.body(body).unwrap()).await
     }
 
@@ -280,6 +308,8 @@ fn settings(folder: &tempfile::TempDir) -> Settings {
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().to_owned(),
         statements: Default::default(),
+        runway_least: Span::from_seconds(95),
+        webhooks_allow: "127.0.0.1".parse().unwrap(),
     }
 }
 

@@ -169,6 +169,55 @@ async fn storage_that_nobody_can_pay_is_owed_and_ends_with_its_host() {
 }
 
 #[tokio::test]
+async fn the_pool_pays_for_the_teams_drive_and_for_what_a_removed_member_left() {
+    for site in Site::both().await {
+        let host = plant(&site).await;
+        rate(&site, "drive", "", "1.024").await;
+        site.grant("100").await;
+        assign(&site, "10").await;
+        count(&site, host).await;
+        let body = json!({ "name": "box", "product": "cpu", "image": "base", "mount_team_drive": true,
+            "mount_personal_drive": true });
+        let made = site.post(&site.worker, "instances", body).await.want(201);
+        settle(&site, host).await;
+        let begin = count_after(&site, host, 60).await;
+        let id = made["id"].as_str().unwrap();
+        site.post(&site.worker, &format!("instances/{id}/release"), json!({})).await.want(202);
+        settle(&site, host).await;
+        let spent = site.get(&site.worker, "balance").await.want(200)["own"]["spent"].clone();
+        let ran: Credits = spent.as_str().unwrap().parse().unwrap();
+        assert_eq!(site.available().await[0], "90");
+        assert_eq!(site.delete(&site.owner, &format!("members/{}", site.member)).await, 204);
+        let removed = count_after(&site, host, 3_600).await;
+        let (_, charges) = billed(&site, "drive").await;
+        let of = |quantity: u64| charges.iter().filter(move |one| one["quantity"] == quantity);
+        assert!(of(1).count() > 0 && of(1).all(|one| one["account"] == "owner"), "the team's: {charges:#?}");
+        assert!(of(256).count() > 0 && of(256).all(|one| one["account"] == "member"), "{charges:#?}");
+
+        // The hour before the removal was seen is the member's, whose wallet had gone to the pool: it is owed.
+        let owed: i64 = of(256)
+            .map(|one| one["uncovered"].as_str().unwrap().parse::<Credits>().unwrap().as_micros())
+            .sum();
+        assert_eq!(owed, cost(1_000_000, 256, begin, removed));
+        count_after(&site, host, 3_600).await;
+        rate(&site, "drive", "", "0").await;
+        let end = count_after(&site, host, 3_600).await;
+        let pool = 100_000_000
+            - ran.as_micros()
+            - cost(1_000_000, 256, removed, end)
+            - cost(1_000_000, 1, begin, end);
+        let left: Credits =
+            site.get(&site.owner, "balance?view=admin").await.want(200)["team"]["pool"]["available"]
+                .as_str()
+                .unwrap()
+                .parse()
+                .unwrap();
+        assert_eq!(left.as_micros(), pool);
+        site.assert_sound().await;
+    }
+}
+
+#[tokio::test]
 async fn only_the_operator_sets_what_storage_costs_within_limits() {
     for site in Site::both().await {
         let body = json!({ "kind": "drive", "price_per_gib_hour": "1" });

@@ -6,7 +6,9 @@ use muster::{
     model::{
         quota::{Limits, Usage},
         team::{MemberState, Preset, Role, Spending},
+        terms::TeamTerms,
     },
+    money::Credits,
     store::{
         Json,
         identity::{InstallationRow, MemberRow, TeamRow, UserRow},
@@ -31,6 +33,8 @@ fn team(id: TeamId) -> TeamRow {
         preset: Preset::Glows,
         spending: Spending::Wallet,
         limits: Limits { gpus: Some(4), ..Limits::default() },
+        terms: TeamTerms::default(),
+        credit_limit: Credits::ZERO,
         version: 1,
         created_at: NOW,
     }

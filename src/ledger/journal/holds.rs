@@ -6,7 +6,6 @@ use crate::{
     ids::HoldId,
     ledger::{
         account::AccountKind,
-        budget::Period,
         hold::{Cover, Hold, HoldState},
         posting::{Header, Posting, TransactionKind},
     },
@@ -54,19 +53,8 @@ impl Journal {
     /// How much a hold could be filled up by now: at most `needed`, what the account has, and what every budget that
     /// binds running instances has left.
     pub fn hold_extendable(&self, id: HoldId, needed: Credits, now: Timestamp) -> Result<Credits> {
-        let hold = self.hold(id)?;
-        let mut most = needed.min(self.spendable(hold.account, now)?);
-        for (budget, period) in self.budgets_of(user_of(hold), now) {
-            if budget.binds_running() {
-                // All that the hold has left counts in this period from now on, wherever it counted before.
-                let claim = self.rows.claims.get(&(id, budget.id));
-                let own = claim.filter(|claim| claim.start_at == period.start_at);
-                let own = own.map_or(Credits::ZERO, |claim| claim.reserved);
-                let others = Period { reserved: period.reserved.minus(own)?, ..period };
-                most = most.min(budget.left(&others)?.minus(hold.remaining()?)?);
-            }
-        }
-        Ok(most.max(Credits::ZERO))
+        let budgeted = self.hold_budgeted(id, needed, now)?;
+        Ok(budgeted.min(self.spendable(self.hold(id)?.account, now)?).max(Credits::ZERO))
     }
 
     /// Sets `amount` more aside. Ask [`Journal::hold_extendable`] first.

@@ -90,6 +90,8 @@ fn settings(folder: &TempDir) -> Settings {
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.path().join("simulated"),
         statements: Default::default(),
+        runway_least: Span::from_seconds(95),
+        webhooks_allow: Default::default(),
     }
 }
 
