@@ -67,18 +67,14 @@ impl App {
             Standing::Waiting | Standing::Failed(_) | Standing::Paid => {}
         }
         if top_up.state == TopUpState::Succeeded {
-            let gone = if payment.disputed { top_up.amount } else { payment.refunded.min(top_up.amount) };
-            let more = gone.minus(top_up.refunded)?;
-            if more.is_positive() {
+            let more = payment.refunded.min(top_up.amount).minus(top_up.refunded)?;
+            if payment.disputed {
+                self.top_up_dispute_apply(op, tx, &mut top_up, &word).await?;
+            } else if more.is_positive() {
                 self.top_up_take_back(op, tx, &mut top_up, more, &word).await?;
-            }
-            if !payment.disputed && top_up.refunded == top_up.amount {
-                top_up.step(TopUpState::Refunded);
-            }
-            if payment.disputed && top_up.step(TopUpState::Disputed) {
-                let document = serde_json::json!({ "amount": top_up.amount });
-                let target = seen.id.to_string();
-                self.tell(op, tx, &seen.team.to_string(), "top_up.disputed", &target, document).await?;
+                if top_up.refunded == top_up.amount {
+                    top_up.step(TopUpState::Refunded);
+                }
             }
         }
         let settled = matches!(top_up.state, TopUpState::Succeeded | TopUpState::Refunded);
@@ -140,6 +136,24 @@ impl App {
             self.auto_top_up_failed(op, tx, top_up.team).await?;
         }
         Ok(())
+    }
+
+    /// Takes back all of a payment that whoever paid has taken back; the caller writes the top-up.
+    pub(crate) async fn top_up_dispute_apply(
+        &self,
+        op: &Op,
+        tx: &mut Tx,
+        top_up: &mut TopUp,
+        word: &Word<'_>,
+    ) -> Result<()> {
+        let amount = top_up.kept()?;
+        self.top_up_take_back(op, tx, top_up, amount, word).await?;
+        if !top_up.step(TopUpState::Disputed) {
+            return Err(Error::internal(format!("{} is {} and was disputed", top_up.id, top_up.state)));
+        }
+        let document = serde_json::json!({ "amount": amount, "provider": top_up.provider });
+        let (team, target) = (top_up.team.to_string(), top_up.id.to_string());
+        self.tell(op, tx, &team, "top_up.disputed", &target, document).await
     }
 
     /// Takes back what went to whoever paid: the unused part out of the pool; what was used is owed from now on. The

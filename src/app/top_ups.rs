@@ -8,7 +8,7 @@ use super::{
     crediting::{Word, unused},
     credits,
     gate::{Asker, Granted, Outcome, team_named},
-    payments::{MANUAL, Payment, Standing},
+    payments::MANUAL,
 };
 use crate::{
     error::{Error, Findings, Result},
@@ -297,9 +297,10 @@ impl App {
         let (mut tx, permit, seen) = self.top_up_for(op, tx, Action::DisputeTopUp, team, id).await?;
         succeeded(&seen)?;
         self.by_hand(&seen)?;
-        let payment =
-            Payment { reference: None, standing: Standing::Paid, refunded: seen.refunded, disputed: true };
-        let top_up = self.payment_apply(op, &mut tx, &seen, &payment).await?;
+        let (mut top_up, by) = (seen.clone(), op.actor.name());
+        let word = Word { by: &by, reason: &decision.note };
+        self.top_up_dispute_apply(op, &mut tx, &mut top_up, &word).await?;
+        tx.top_up_save(&seen, &top_up).await?;
         self.top_up_conclude(op, tx, &permit, top_up, &decision.note).await
     }
 
