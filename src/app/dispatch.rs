@@ -287,8 +287,7 @@ impl App {
             && row.started_at != Some(started_at)
             && tx.segment_open_of(&row.id.to_string(), INSTANCE_TIME).await?.is_none()
         {
-            // It was started by a pass that died before writing so: its time is owed all the same. A container that
-            // came into being only after its end was written is nobody's to pay.
+            // It was started by a pass that died before writing so: its time is owed all the same.
             row.started_at = Some(started_at);
             let segment = self.segment(op, &mut tx, &row, started_at).await?;
             tx.segment_open(&segment).await?;
@@ -526,8 +525,8 @@ impl App {
     }
 }
 
-/// What is proof of life at `now`, beside start and end by the engine's clock: by a clock that is behind ours as the last
-/// probe found it, it is not that late yet.
+/// What is proof of life at `now`, beside start and end by the engine's clock: by one that was behind ours at the last
+/// probe, it is not that late yet.
 fn by_the_engine(host: &HostRow, now: Timestamp) -> Timestamp {
     let offset = host.facts.as_ref().map_or(0, |facts| facts.0.clock_offset_micros);
     now + Span::from_micros(offset.min(0))

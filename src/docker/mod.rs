@@ -149,7 +149,7 @@ pub trait Backend: Send + Sync {
     async fn wakes(&self, installation: InstallationId) -> Result<BoxStream<'static, ()>>;
 }
 
-/// Makes the connection to a host. [`Direct`] reaches the host; a simulator of the whole server brings hosts of its own.
+/// Makes the connection to a host. [`Direct`] reaches the host; a simulator of the whole server brings its own.
 #[async_trait]
 pub trait Connector: Send + Sync {
     /// The connection to `host` at `endpoint`; `tls` are the documents that a `tcp` endpoint needs.

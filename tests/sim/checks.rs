@@ -38,7 +38,8 @@ const NEVER: [(&str, &str); 10] = [
     ),
     (
         "a hold and its pins differ",
-        "SELECT h.id FROM holds h LEFT JOIN (SELECT hold, SUM(amount) AS whole FROM pins GROUP BY hold) p ON p.hold = h.id
+        "SELECT h.id FROM holds h
+           LEFT JOIN (SELECT hold, SUM(amount) AS whole FROM pins GROUP BY hold) p ON p.hold = h.id
           WHERE COALESCE(p.whole, 0) <> h.reserved - h.captured - h.released",
     ),
     (
@@ -59,7 +60,8 @@ const NEVER: [(&str, &str); 10] = [
     ),
     (
         "a member's counters are not what they hold",
-        "SELECT u.holder || ' counts ' || u.instances || ' and ' || u.gpus FROM usages u JOIN members m ON m.id = u.holder
+        "SELECT u.holder || ' counts ' || u.instances || ' and ' || u.gpus
+           FROM usages u JOIN members m ON m.id = u.holder
           WHERE u.instances <> (SELECT COUNT(*) FROM instances i
                                  WHERE i.member = m.id AND i.state NOT IN ('released', 'failed'))
              OR u.gpus <> (SELECT COUNT(*) FROM allocations a JOIN instances i ON i.id = a.instance
@@ -182,8 +184,8 @@ pub(crate) async fn instances(world: &World) -> Vec<Instance> {
     world.db.glance().await.unwrap().query(INSTANCES).all().await.unwrap()
 }
 
-/// What must be true after every step. Books in which nothing was written since they were checked are not read again; and
-/// as they forget nothing, one time in [`SPARING`] is enough to find what is wrong, unless the run is thorough.
+/// What must be true after every step. Books in which nothing was written since they were checked are not read again;
+/// and as they forget nothing, one time in [`SPARING`] is enough to find what is wrong, unless the run is thorough.
 pub(crate) async fn after_step(world: &mut World) {
     if !world.fate.has_written() {
         return;

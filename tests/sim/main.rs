@@ -1,7 +1,8 @@
 //! The whole server below HTTP in a simulated world: people, hosts, clocks and power cuts by chance, and after every
 //! step all that must be true of the money.
 //!
-//! `SEED=n` plays one run again and tells its steps; `SEEDS=a..b` plays a range. Such runs read all books after every step.
+//! `SEED=n` plays one run again and tells its steps; `SEEDS=a..b` plays a range. Such runs read all books after every
+//! step.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops where it is wrong")]
 
