@@ -8,7 +8,11 @@
 mod resolver;
 mod signing;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use reqwest::{Client, Url, header, redirect};
 use serde::Serialize;
@@ -26,7 +30,7 @@ const LONGEST_URL: usize = 2_000;
 /// Sends messages.
 pub struct Sender {
     allowed: Arc<Allowed>,
-    client: Result<Client, String>,
+    client: OnceLock<Result<Client, String>>,
 }
 
 /// A message: a CloudEvent 1.0. What is absent here is the same in all of them.
@@ -60,20 +64,28 @@ impl<'a> Message<'a> {
     }
 }
 
+fn client(allowed: Arc<Allowed>) -> Result<Client, String> {
+    // A second call finds the first one's provider in place, which is the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::builder()
+        .timeout(PATIENCE)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .dns_resolver(Checked::new(allowed))
+        .user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
+        .build();
+    client.map_err(|error| format!("no HTTP client: {}", innermost(&error)))
+}
+
 impl Sender {
     /// A sender that also reaches what `allowed` names.
     pub fn new(allowed: Allowed) -> Self {
-        // A second call finds the first one's provider in place, which is the same one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let allowed = Arc::new(allowed);
-        let client = Client::builder()
-            .timeout(PATIENCE)
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .dns_resolver(Checked::new(allowed.clone()))
-            .user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Self { allowed, client: client.map_err(|error| format!("no HTTP client: {}", innermost(&error))) }
+        Self { allowed: Arc::new(allowed), client: OnceLock::new() }
+    }
+
+    /// Made when the first message is sent: reading all certificates of the system takes a while.
+    fn client(&self) -> Result<&Client, String> {
+        self.client.get_or_init(|| client(self.allowed.clone())).as_ref().map_err(Clone::clone)
     }
 
     /// Checks whether messages may go to `url`, as far as can be told without sending one.
@@ -101,7 +113,7 @@ impl Sender {
         now: Timestamp,
     ) -> Result<u16, String> {
         let url = self.target(url)?;
-        let client = self.client.as_ref().map_err(Clone::clone)?;
+        let client = self.client()?;
         let body = serde_json::to_vec(message).map_err(|error| error.to_string())?;
         let seconds = now.as_micros().div_euclid(crate::time::SECOND).to_string();
         let signature = secret.sign(message.id, &seconds, &body)?;
