@@ -532,8 +532,8 @@ fn by_the_engine(host: &HostRow, now: Timestamp) -> Timestamp {
     now + Span::from_micros(offset.min(0))
 }
 
-/// When a run ended: by the engine where it can know. Where it guesses, or its clock was set meanwhile so that the end is
-/// before the start or still to come, the last proof that it ran.
+/// When a run ended: by the engine where it can know. Where it guesses, or its clock was set meanwhile so that the
+/// end is before the start or still to come, the last proof that it ran.
 fn end_of(
     started_at: Option<Timestamp>,
     proof_at: Option<Timestamp>,

@@ -11,12 +11,12 @@ use super::{
     gate::{Granted, Outcome, Scope},
     instances::InstanceView,
     prices::ActivePrice,
+    purse::{Purse, api_key, concern},
 };
 use crate::{
     error::{Error, Findings, Kind, Result},
-    ids::{AccountId, ApiKeyId, DriveId, HoldId, HostId, InstanceId},
+    ids::{AccountId, DriveId, HoldId, HostId, InstanceId},
     ledger::{
-        account::AccountKind,
         hold,
         journal::{self, Bound, Journal, NewHold, User},
         posting::IdemKey,
@@ -26,13 +26,12 @@ use crate::{
         instance::{Desired, Mount, Spec, State},
         placement::{self, Need, Place},
         quota::NO_ACCELERATOR,
-        team::Spending,
     },
     money::Credits,
-    op::{Actor, Op},
+    op::Op,
     policy::{BudgetRoom, Facts, Launch, Resource},
     store::{
-        Concern, Conn, Json, Tx,
+        Conn, Json, Tx,
         catalog::{ImageRow, ProductRow},
         fleet::DriveRow,
         instances::InstanceRow,
@@ -519,57 +518,6 @@ impl Plan {
             && self.product.id == quoted.product.id
             && self.product.version == quoted.product.version
     }
-}
-
-/// What a launch would spend: the account, what is in it to spend, and what the tightest budget leaves.
-pub(super) struct Purse {
-    pub(super) account: AccountId,
-    pub(super) funds: Credits,
-    pub(super) room: Option<BudgetRoom>,
-}
-
-impl Purse {
-    pub(super) fn of(op: &Op, scope: &Scope, journal: &Journal) -> Result<Self> {
-        let account = match (scope.team.spending, &scope.member) {
-            (Spending::Wallet, Some(member)) => journal.wallet(member.id)?,
-            _ => journal.own(AccountKind::TeamPool)?,
-        };
-        let funds = journal.spendable(account, op.now())?;
-        let mut room: Option<BudgetRoom> = None;
-        if let Some(member) = &scope.member {
-            let user = User { member: member.id, api_key: api_key(op) };
-            for (budget, period) in journal.budgets_of(user, op.now()) {
-                let left = budget.left(&period)?;
-                if budget.binds_launches() && room.as_ref().is_none_or(|tightest| left < tightest.left) {
-                    let (name, ceiling) = (budget.name.clone(), budget.ceiling);
-                    room = Some(BudgetRoom { name, left, ceiling });
-                }
-            }
-        }
-        Ok(Self { account, funds, room })
-    }
-
-    /// What ends first, by name, and how much it has.
-    fn binding(&self) -> (String, Credits) {
-        match &self.room {
-            Some(room) if room.left < self.funds => (room.name.clone(), room.left),
-            _ => ("credits".to_owned(), self.funds),
-        }
-    }
-}
-
-/// The API key that asks, if one does.
-pub(super) fn api_key(op: &Op) -> Option<ApiKeyId> {
-    match &op.actor {
-        Actor::Key { key, .. } => Some(*key),
-        _ => None,
-    }
-}
-
-/// What a launch needs to know of the books.
-pub(super) fn concern(op: &Op, scope: &Scope) -> Concern {
-    let members = scope.member.iter().map(|member| member.id).collect();
-    Concern { members, keys: api_key(op).into_iter().collect(), ..Concern::default() }
 }
 
 /// The host that the wanted drives are on, if any exist already in the region.

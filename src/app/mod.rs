@@ -40,6 +40,7 @@ pub mod payments;
 pub mod plugins;
 pub mod prices;
 pub mod products;
+mod purse;
 pub mod quotas;
 mod rating;
 pub mod re_rating;

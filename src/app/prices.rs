@@ -105,8 +105,8 @@ impl From<PriceVersion> for ActivePrice {
 }
 
 impl App {
-    /// The price that use of a product is quoted by in a team, or of what is no product, such as storage: the nearest that
-    /// is effective now.
+    /// The price that use of a product is quoted by in a team, or of what is no product, such as storage: the nearest
+    /// that is effective now.
     pub(crate) async fn price_active(
         &self,
         conn: &mut Conn,

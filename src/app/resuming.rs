@@ -7,8 +7,9 @@ use super::{
     App,
     gate::{Outcome, Scope},
     instances::{InstanceView, owned},
-    launch::{ATTEMPTS, Purse, UNWARNED, api_key, concern, reserve_quota},
+    launch::{ATTEMPTS, UNWARNED, reserve_quota},
     prices::ActivePrice,
+    purse::{Purse, api_key, concern},
 };
 use crate::{
     error::{Error, Kind, Result},

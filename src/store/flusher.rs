@@ -14,7 +14,7 @@ use super::error::{Error, Result};
 const QUEUE: usize = 4096;
 
 /// A transaction of its own that leaves nothing but a record in the log, whose commit waits for the disk.
-const FLUSH: &str = "SELECT pg_logical_emit_message(TRUE, 'muster', '')";
+const FLUSH_POSTGRES: &str = "SELECT pg_logical_emit_message(TRUE, 'muster', '')";
 
 type Waiter = oneshot::Sender<Result<()>>;
 
@@ -67,10 +67,10 @@ async fn run(options: PgConnectOptions, mut queue: mpsc::Receiver<Waiter>) {
 /// A connection that rested may have died with its server, so one failure is tried again on a fresh one.
 async fn flush(options: &PgConnectOptions, conn: &mut Option<PgConnection>) -> sqlx::Result<()> {
     if let Some(open) = conn
-        && sqlx::query(FLUSH).execute(open).await.is_ok()
+        && sqlx::query(FLUSH_POSTGRES).execute(open).await.is_ok()
     {
         return Ok(());
     }
     let fresh = conn.insert(options.connect().await?);
-    sqlx::query(FLUSH).execute(fresh).await.map(drop)
+    sqlx::query(FLUSH_POSTGRES).execute(fresh).await.map(drop)
 }

@@ -1,8 +1,8 @@
 //! The worker door: gives the services that work by themselves their rhythm, and decides nothing.
 //!
-//! Two loops per host: one that looks after it, woken by its bell, and one that counts what it stores. One loop each for
-//! the meter with the alerts, payments and expiring credits, the books' chain, parked charges, the end of months, and
-//! messages. One that keeps the list of hosts.
+//! Two loops per host: one that looks after it, woken by its bell, and one that counts what it stores. One loop each
+//! for the meter with the alerts, payments and expiring credits, the books' chain, parked charges, the end of months,
+//! and messages. One that keeps the list of hosts.
 
 use std::{
     collections::{HashMap, HashSet},
