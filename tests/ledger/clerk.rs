@@ -409,7 +409,7 @@ impl Clerk {
             revision: 1,
             nano,
             amount: less,
-            uncovered: Credits::ZERO,
+            uncovered: cover.uncovered,
             transaction,
             reason: "too much".to_owned(),
             ..charge

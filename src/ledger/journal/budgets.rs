@@ -124,13 +124,19 @@ impl Journal {
     /// # Errors
     /// When the journal was not opened for the hold.
     pub fn hold_budgeted(&self, id: HoldId, needed: Credits, now: Timestamp) -> Result<Credits> {
+        let hold = self.hold(id)?;
         let mut most = needed;
-        for (budget, period) in self.budgets_of(user_of(self.hold(id)?), now) {
+        for (budget, period) in self.budgets_of(user_of(hold), now) {
             if budget.binds_running() {
-                most = most.min(budget.left(&period)?);
+                // All that the hold has left counts in this period from now on, wherever it counted before.
+                let claim = self.rows.claims.get(&(id, budget.id));
+                let own = claim.filter(|claim| claim.start_at == period.start_at);
+                let own = own.map_or(Credits::ZERO, |claim| claim.reserved);
+                let others = Period { reserved: period.reserved.minus(own)?, ..period };
+                most = most.min(budget.left(&others)?.minus(hold.remaining()?)?);
             }
         }
-        Ok(most)
+        Ok(most.max(Credits::ZERO))
     }
 }
 
