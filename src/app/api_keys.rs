@@ -108,6 +108,8 @@ impl App {
 
     /// Makes a key that acts in the caller's name.
     pub async fn api_key_create(&self, op: &Op, team: &str, new: NewApiKey) -> Result<IssuedApiKey> {
+        // Checked against the clock below: a repetition may come when its time has passed.
+        self.unless_answered(op).await?;
         let expires_at = self.api_key_check(op, &new)?;
         let mut tx = self.begin(op).await?;
         let scope = self.enter(op, &mut tx, team).await?;

@@ -175,6 +175,8 @@ impl App {
 
     /// Gives credits of the operator to a team's pool.
     pub async fn credits_grant(&self, op: &Op, team: &str, new: NewGrant) -> Result<CreditsMoved> {
+        // Checked against the clock below: a repetition may come when its time has passed.
+        self.unless_answered(op).await?;
         let mut findings = findings(new.amount, &new.note);
         findings.check(new.expires_at.is_none_or(|at| at > op.now()), "/expires_at", "a time to come");
         findings.done()?;

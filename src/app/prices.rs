@@ -234,6 +234,8 @@ impl App {
     /// Makes a plugin with a configuration the team's price. It must answer a quote first; running instances keep
     /// the version that they were quoted.
     pub async fn price_activate(&self, op: &Op, team: &str, new: NewPrice) -> Result<PriceView> {
+        // Checked against the clock below: a repetition may come when its time has passed.
+        self.unless_answered(op).await?;
         let config = config_checked(op, &new)?;
         let mut read = self.db.read().await?;
         let scope = self.enter(op, &mut read, team).await?;
@@ -255,6 +257,8 @@ impl App {
 
     /// Makes a plugin with a configuration the price of the whole site, where no team has its own.
     pub async fn site_price_activate(&self, op: &Op, new: NewPrice) -> Result<PriceView> {
+        // Checked against the clock below: a repetition may come when its time has passed.
+        self.unless_answered(op).await?;
         let config = config_checked(op, &new)?;
         let mut read = self.db.read().await?;
         let asker = self.visitor(op, &mut read).await?;

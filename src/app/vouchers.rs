@@ -221,6 +221,8 @@ fn code_hash(typed: &str) -> Option<Vec<u8>> {
 impl App {
     /// Makes vouchers and shows their codes, this once.
     pub async fn vouchers_create(&self, op: &Op, new: NewVouchers) -> Result<VouchersMade> {
+        // Checked against the clock below: a repetition may come when its time has passed.
+        self.unless_answered(op).await?;
         let mut findings = credits::findings(new.amount, &new.note);
         let within = |number: u32, most: u32| (1..=most).contains(&number);
         findings.check(within(new.count, MOST_VOUCHERS), "/count", format!("1 to {MOST_VOUCHERS}"));
