@@ -37,8 +37,8 @@ CREATE TABLE lots (
     expiry_told_at BIGINT,
     CHECK (pinned + spent + expired <= amount)
 );
-CREATE INDEX lots_left ON lots (account) WHERE spent + expired < amount;
-CREATE INDEX lots_expiring ON lots (expires_at) WHERE expires_at IS NOT NULL AND spent + expired < amount;
+CREATE INDEX lots_left ON lots (account) WHERE amount > spent + expired;
+CREATE INDEX lots_expiring ON lots (expires_at) WHERE expires_at IS NOT NULL AND amount > spent + expired;
 
 -- Which lots a line of a transaction moved, in the order in which they were taken.
 CREATE TABLE lot_moves (
@@ -116,6 +116,7 @@ CREATE TABLE budget_claims (
 CREATE INDEX budget_claims_by_budget ON budget_claims (budget);
 
 ALTER TABLE holds ADD COLUMN api_key TEXT;
+CREATE INDEX holds_by_instance ON holds (instance);
 ALTER TABLE instances ADD COLUMN api_key TEXT;
 ALTER TABLE instances ADD COLUMN pulling_at BIGINT;
 ALTER TABLE instances ADD COLUMN held TEXT NOT NULL DEFAULT '[]';

@@ -119,21 +119,22 @@ const INSTANCE_SAVE: &str = "
 
 const INSTANCES_OF_SQLITE: &str = "SELECT * FROM instances WHERE id IN (SELECT value FROM json_each($1))";
 const INSTANCES_OF_POSTGRES: &str = "
-    SELECT * FROM instances WHERE id IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb))";
+    SELECT * FROM instances WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)))";
 
 const INSTANCE_PROOFS_SQLITE: &str = "
     UPDATE instances SET proof_at = $2
     WHERE id IN (SELECT value FROM json_each($1)) AND state = 'running' AND proof_at < $2";
 const INSTANCE_PROOFS_POSTGRES: &str = "
     UPDATE instances SET proof_at = $2
-    WHERE id IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)) AND state = 'running' AND proof_at < $2";
+    WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb))) AND state = 'running'
+      AND proof_at < $2";
 
 const SEGMENT_PROOFS_SQLITE: &str = "
     UPDATE segments SET proof_at = $2
     WHERE instance IN (SELECT value FROM json_each($1)) AND kind = 'instance' AND end_at IS NULL AND proof_at < $2";
 const SEGMENT_PROOFS_POSTGRES: &str = "
     UPDATE segments SET proof_at = $2
-    WHERE instance IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)) AND kind = 'instance'
+    WHERE instance = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb))) AND kind = 'instance'
       AND end_at IS NULL AND proof_at < $2";
 
 const INSTANCES_UNREACHABLE: &str = "

@@ -37,31 +37,31 @@ const ACCOUNTS_SQLITE: &str = "
 const ACCOUNTS_POSTGRES: &str = "
     SELECT * FROM accounts
     WHERE team = $1
-      AND (member = '' OR member IN (SELECT jsonb_array_elements_text(CAST($2 AS TEXT)::jsonb)))";
+      AND (member = '' OR member = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($2 AS TEXT)::jsonb))))";
 
 const LOTS_SQLITE: &str = "
-    SELECT * FROM lots WHERE account IN (SELECT value FROM json_each($1)) AND spent + expired < amount
+    SELECT * FROM lots WHERE account IN (SELECT value FROM json_each($1)) AND amount > spent + expired
     UNION
     SELECT * FROM lots WHERE id IN (SELECT value FROM json_each($2))";
 const LOTS_POSTGRES: &str = "
     SELECT * FROM lots
-    WHERE account IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)) AND spent + expired < amount
+    WHERE account = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb))) AND amount > spent + expired
     UNION
-    SELECT * FROM lots WHERE id IN (SELECT jsonb_array_elements_text(CAST($2 AS TEXT)::jsonb))";
+    SELECT * FROM lots WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($2 AS TEXT)::jsonb)))";
 
 const HOLDS_SQLITE: &str = "
     SELECT * FROM holds WHERE state = 'open' AND instance IN (SELECT value FROM json_each($1))";
 const HOLDS_POSTGRES: &str = "
     SELECT * FROM holds
-    WHERE state = 'open' AND instance IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb))";
+    WHERE state = 'open' AND instance = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)))";
 
 const PINS_SQLITE: &str = "SELECT * FROM pins WHERE hold IN (SELECT value FROM json_each($1))";
 const PINS_POSTGRES: &str = "
-    SELECT * FROM pins WHERE hold IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb))";
+    SELECT * FROM pins WHERE hold = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)))";
 
 const CLAIMS_SQLITE: &str = "SELECT * FROM budget_claims WHERE hold IN (SELECT value FROM json_each($1))";
 const CLAIMS_POSTGRES: &str = "
-    SELECT * FROM budget_claims WHERE hold IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb))";
+    SELECT * FROM budget_claims WHERE hold = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)))";
 
 const BUDGETS_SQLITE: &str = "
     SELECT * FROM budgets
@@ -70,13 +70,13 @@ const BUDGETS_SQLITE: &str = "
 const BUDGETS_POSTGRES: &str = "
     SELECT * FROM budgets
     WHERE team = $1
-      AND (active AND subject IN (SELECT jsonb_array_elements_text(CAST($2 AS TEXT)::jsonb))
-           OR id IN (SELECT jsonb_array_elements_text(CAST($3 AS TEXT)::jsonb)))";
+      AND (active AND subject = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($2 AS TEXT)::jsonb)))
+           OR id = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($3 AS TEXT)::jsonb))))";
 
 const PERIODS_SQLITE: &str = "SELECT * FROM budget_periods WHERE budget IN (SELECT value FROM json_each($1))";
 const PERIODS_POSTGRES: &str = "
     SELECT * FROM budget_periods
-    WHERE budget IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb))";
+    WHERE budget = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)))";
 
 const BOOKED_ADVANCE: &str = "UPDATE teams SET booked = $2 WHERE id = $1 AND booked = $3";
 
@@ -203,7 +203,7 @@ const PINS_CLEAR_SQLITE: &str = "
     DELETE FROM pins WHERE amount = 0 AND hold IN (SELECT value FROM json_each($1))";
 const PINS_CLEAR_POSTGRES: &str = "
     DELETE FROM pins
-    WHERE amount = 0 AND hold IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb))";
+    WHERE amount = 0 AND hold = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)))";
 
 const PERIODS_PUT_SQLITE: &str = "
     INSERT INTO budget_periods (budget, start_at, end_at, reserved, spent, told_percent)
@@ -233,7 +233,7 @@ const CLAIMS_CLEAR_SQLITE: &str = "
     DELETE FROM budget_claims WHERE reserved = 0 AND hold IN (SELECT value FROM json_each($1))";
 const CLAIMS_CLEAR_POSTGRES: &str = "
     DELETE FROM budget_claims
-    WHERE reserved = 0 AND hold IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb))";
+    WHERE reserved = 0 AND hold = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)))";
 
 const LOT_MOVES_OF: &str = "
     SELECT lot, amount FROM lot_moves WHERE transaction_id = $1 AND line = $2 ORDER BY place";

@@ -14,19 +14,19 @@ use crate::{
 
 const LOTS_PAGE: &str = "
     SELECT l.*, a.member AS holder FROM lots l JOIN accounts a ON a.id = l.account
-    WHERE a.team = $1 AND ($2 = '' OR a.member = $2) AND l.spent + l.expired < l.amount AND l.id > $3
+    WHERE a.team = $1 AND ($2 = '' OR a.member = $2) AND l.amount > l.spent + l.expired AND l.id > $3
     ORDER BY l.id LIMIT $4";
 
 const LOTS_OVER: &str = "
     SELECT l.*, a.member AS holder FROM lots l JOIN accounts a ON a.id = l.account
-    WHERE l.expires_at IS NOT NULL AND l.expires_at <= $1 AND l.spent + l.expired < l.amount
-      AND l.pinned + l.spent + l.expired < l.amount
+    WHERE l.expires_at IS NOT NULL AND l.expires_at <= $1 AND l.amount > l.spent + l.expired
+      AND l.pinned + l.amount > l.spent + l.expired
     ORDER BY l.expires_at, l.id LIMIT $2";
 
 const LOTS_EXPIRING: &str = "
     SELECT l.*, a.member AS holder FROM lots l JOIN accounts a ON a.id = l.account
     WHERE l.expires_at IS NOT NULL AND l.expires_at > $1 AND l.expires_at <= $2
-      AND l.spent + l.expired < l.amount AND l.expiry_told_at IS NULL
+      AND l.amount > l.spent + l.expired AND l.expiry_told_at IS NULL
     ORDER BY l.expires_at, l.id LIMIT $3";
 
 const LOT_EXPIRY_TOLD: &str = "

@@ -109,7 +109,7 @@ const WEBHOOKS_ACTIVE_SQLITE: &str = "
     SELECT * FROM webhooks WHERE active AND team IN (SELECT value FROM json_each($1))";
 const WEBHOOKS_ACTIVE_POSTGRES: &str = "
     SELECT * FROM webhooks
-    WHERE active AND team IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb))";
+    WHERE active AND team = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)))";
 
 const DELIVERIES_DROP: &str = "DELETE FROM deliveries WHERE webhook = $1";
 
@@ -122,7 +122,7 @@ const OUTBOX_FANNED_SQLITE: &str = "
     UPDATE outbox SET fanned_at = $2 WHERE fanned_at IS NULL AND id IN (SELECT value FROM json_each($1))";
 const OUTBOX_FANNED_POSTGRES: &str = "
     UPDATE outbox SET fanned_at = $2
-    WHERE fanned_at IS NULL AND id IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb))";
+    WHERE fanned_at IS NULL AND id = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)))";
 
 const OUTBOX_DELIVERED_SQLITE: &str = "
     UPDATE outbox SET delivered_at = $2
@@ -130,7 +130,7 @@ const OUTBOX_DELIVERED_SQLITE: &str = "
       AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message = outbox.id AND d.state <> 'delivered')";
 const OUTBOX_DELIVERED_POSTGRES: &str = "
     UPDATE outbox SET delivered_at = $2
-    WHERE delivered_at IS NULL AND id IN (SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb))
+    WHERE delivered_at IS NULL AND id = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)))
       AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message = outbox.id AND d.state <> 'delivered')";
 
 const DELIVERIES_INSERT_SQLITE: &str = "
