@@ -298,10 +298,13 @@ mod tests {
         checks.into_iter().filter(|check| !check.ok).map(|check| check.check).collect()
     }
 
+    /// A change of a proof, and what is found to be wrong then.
+    type Lie = (fn(&mut Proof), &'static [&'static str]);
+
     #[test]
     fn an_honest_proof_holds_and_each_lie_is_named() {
         assert_eq!(failing(&proof()), [""; 0]);
-        let lies: [(fn(&mut Proof), &[&str]); 7] = [
+        let lies: [Lie; 7] = [
             (|proof| proof.component_digest = "bb".to_owned(), &["component digest"]),
             (|proof| proof.config.push(' '), &["configuration digest"]),
             (|proof| proof.told.quantity = 2, &["input digest"]),

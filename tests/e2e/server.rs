@@ -73,6 +73,8 @@ impl Server {
             .args(["--listen", &self.listen])
             .env("MUSTER_DATABASE", &self.database)
             .env("MUSTER_METERING_INTERVAL_SECONDS", "1")
+            // A check of the whole books takes its time in a build that is not optimised.
+            .env("MUSTER_LIMITS_REQUEST_SECONDS", "300")
             .env("MUSTER_METERING_TICK_SECONDS", "1")
             .env("MUSTER_METERING_RUNWAY_SECONDS", self.pace.runway.to_string())
             .env("MUSTER_METERING_STOP_LATENCY_SECONDS", self.pace.stop_latency.to_string())

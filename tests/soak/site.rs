@@ -17,6 +17,8 @@ const FIRST: &str = "a first password";
 const SECOND: &str = "a password of one's own";
 /// Members who launch.
 const MEMBERS: [&str; 3] = ["ann", "bob", "cat"];
+/// One check of the whole books for so many deaths.
+const VERIFIED_EVERY: u32 = 13;
 /// Acknowledged requests that are asked again after each death.
 const ASKED_AGAIN: usize = 25;
 /// The longest that anything may take on a busy machine.
@@ -67,13 +69,16 @@ impl Site {
         self.members.iter().map(|member| member.id.clone()).collect()
     }
 
-    /// What was acknowledged before a death is there after it, and asked again gives the same answer.
+    /// What was acknowledged before a death is there after it, and asked again gives the same answer. The books forget
+    /// nothing, so that checking them after some of the deaths finds what any of them did.
     pub(crate) async fn assert_kept(&self, acknowledged: &[Entry], death: u32) {
         for entry in acknowledged.iter().rev().take(ASKED_AGAIN) {
             let again = entry.ask().await;
             assert_eq!(again, entry.answer, "after death {death}, {} {}", entry.key, entry.path);
         }
-        self.assert_sound().await;
+        if death % VERIFIED_EVERY == VERIFIED_EVERY - 1 {
+            self.assert_sound().await;
+        }
     }
 
     async fn assert_sound(&self) {
