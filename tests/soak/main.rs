@@ -3,7 +3,13 @@
 //!
 //! `E2E_SEED=n` has the same schedule again; `SOAK_KILLS=n` kills that often on each database.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where it is wrong")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test stops where it is wrong, and says what it played"
+)]
 
 mod clients;
 mod journal;
