@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{
     App,
     dispatch::INSTANCE_TIME,
-    gate::{Outcome, Scope},
+    gate::{Granted, Outcome, Scope},
 };
 use crate::{
     error::{Error, Result},
@@ -20,7 +20,7 @@ use crate::{
     money::Credits,
     op::Op,
     policy::{Facts, Resource},
-    store::{Conn, instances::InstanceRow},
+    store::{Conn, Tx, instances::InstanceRow},
     time::Timestamp,
 };
 
@@ -364,18 +364,7 @@ impl App {
             row.reason = Some(if own { Reason::User } else { Reason::Admin });
             row = tx.instance_save(row).await?;
         }
-        let host = row.host;
-        let view = InstanceView::of(&mut tx, row).await?;
-        let outcome = Outcome {
-            team: view.team.to_string(),
-            target: view.id.to_string(),
-            document: serde_json::json!({ "own": own }),
-            status: 202,
-            answer: &view,
-        };
-        self.conclude(op, tx, &permit, outcome).await?;
-        self.fleet.wake(host);
-        Ok(view)
+        self.wish_conclude(op, tx, &permit, row, own).await
     }
 
     /// Wishes it gone. The host is told at once; the money is settled when the container is.
@@ -398,6 +387,18 @@ impl App {
             self.stopped_end(&mut tx, row.id).await?;
             row = tx.instance_save(row).await?;
         }
+        self.wish_conclude(op, tx, &permit, row, own).await
+    }
+
+    /// Records what is wished of an instance, and tells its host.
+    async fn wish_conclude(
+        &self,
+        op: &Op,
+        mut tx: Tx,
+        permit: &Granted,
+        row: InstanceRow,
+        own: bool,
+    ) -> Result<InstanceView> {
         let host = row.host;
         let view = InstanceView::of(&mut tx, row).await?;
         let outcome = Outcome {
@@ -407,7 +408,7 @@ impl App {
             status: 202,
             answer: &view,
         };
-        self.conclude(op, tx, &permit, outcome).await?;
+        self.conclude(op, tx, permit, outcome).await?;
         self.fleet.wake(host);
         Ok(view)
     }

@@ -45,8 +45,6 @@ words! {
         HoldRelease = "hold_release",
         /// An earlier transaction was taken back.
         Reversal = "reversal",
-        /// A difference was corrected.
-        Adjustment = "adjustment",
         /// A voucher was redeemed.
         Voucher = "voucher",
         /// The operator gave credits as an apology.
