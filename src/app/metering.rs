@@ -18,7 +18,7 @@ use crate::{
     },
     money::Credits,
     op::Op,
-    store::{Advance, Concern, Tx, instances::InstanceRow},
+    store::{self, Advance, Concern, Tx, instances::InstanceRow},
 };
 
 /// Segments of one page: they are rated and captured together.
@@ -75,36 +75,39 @@ impl App {
         while !segments.is_empty() {
             let most = (MOST_INTERVALS / segments.len()).max(1);
             let rated = self.rate_segments(op, team, &segments, most).await?;
-            let late: Vec<bool> = rated.iter().map(|rated| rated.len() == most).collect();
-            charged += self.capture_segments(op, team, &segments, &rated).await?;
-            let behind: Vec<Segment> = segments
-                .into_iter()
-                .zip(late)
-                .filter(|(_, late)| *late)
-                .map(|(segment, _)| segment)
+            let captured = self.capture_segments(op, team, &segments, &rated).await?;
+            charged += captured.unwrap_or(0);
+            let again = |rated: &Vec<Rated>| captured.is_none() || rated.len() == most;
+            let behind: Vec<SegmentId> = segments
+                .iter()
+                .zip(&rated)
+                .filter(|(_, rated)| again(rated))
+                .map(|(segment, _)| segment.id)
                 .collect();
             segments = Vec::with_capacity(behind.len());
             let mut read = self.db.read().await?;
-            for segment in behind {
-                segments.extend(read.segment_fetch(segment.id).await?.filter(|segment| !segment.settled));
+            for id in behind {
+                segments.extend(read.segment_fetch(id).await?.filter(|segment| !segment.settled));
             }
         }
         Ok(charged)
     }
 
+    /// Charges what was rated; nothing where somebody else, such as a release, has charged some of it meanwhile: the
+    /// segments are to be looked at again then.
     async fn capture_segments(
         &self,
         op: &Op,
         team: TeamId,
         segments: &[Segment],
         rated: &[Vec<Rated>],
-    ) -> Result<usize> {
+    ) -> Result<Option<usize>> {
         let mut members: Vec<_> = segments.iter().map(|segment| segment.member).collect();
         members.sort_unstable();
         members.dedup();
         let nothing_due = rated.iter().all(Vec::is_empty);
         if nothing_due && segments.iter().all(|segment| segment.account.is_some()) {
-            return Ok(0);
+            return Ok(Some(0));
         }
         let instances: Vec<InstanceId> = segments.iter().filter_map(|segment| segment.instance).collect();
         let concern = Concern { members, instances: instances.clone(), ..Concern::default() };
@@ -127,15 +130,18 @@ impl App {
             }
         }
         self.budgets_tell(op, &mut tx, &mut journal).await?;
+        match tx.segments_advance(&billed.advances).await {
+            Err(store::Error::Moved) => return Ok(None),
+            advanced => advanced?,
+        }
         tx.journal_write(&journal).await?;
-        tx.segments_advance(&billed.advances).await?;
         tx.charges_insert(&billed.charges).await?;
         self.system_commit(op, tx).await?;
         metrics::counter!("muster_metering_intervals_total").increment(billed.charges.len() as u64);
         for host in woken {
             self.fleet.wake(host);
         }
-        Ok(billed.charges.len())
+        Ok(Some(billed.charges.len()))
     }
 
     /// Charges the rated intervals of a segment, in one transaction of the books for each month.

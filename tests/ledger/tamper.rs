@@ -311,7 +311,7 @@ async fn tampers(desk: &Desk) -> Vec<Tamper> {
             Invariant::RevisionsMatch,
             &correction,
             &correction,
-            "UPDATE transactions SET kind = 'adjustment' WHERE id = $1",
+            "UPDATE transactions SET kind = 'goodwill' WHERE id = $1",
             "UPDATE transactions SET kind = 'correction' WHERE id = $1",
         ),
         tamper(
