@@ -141,10 +141,12 @@ async fn plant_operator(tx: &mut Tx, user: UserId) {
 async fn plant_team(tx: &mut Tx, op: &Op, slug: &'static str, by_wallet: bool) -> Team {
     const TEAM: &str = "
         INSERT INTO teams (id, slug, name, description, preset, spending, limits, version, created_at)
-        VALUES ($1, $2, $2, '', $3, $4, '{}', 1, 0)";
+        VALUES ($1, $2, $2, '', $3, $4, '{}', 1, $5)";
     let team: TeamId = op.id();
     let (preset, spending) = if by_wallet { ("glows", "wallet") } else { ("novita", "pool") };
-    tx.query(TEAM).bind(team).bind(slug).bind(preset).bind(spending).execute().await.unwrap();
+    // Its first month is the one that runs begin in; else each of them would first close every month since 1970.
+    let new = tx.query(TEAM).bind(team).bind(slug).bind(preset).bind(spending);
+    new.bind(FOUNDED).execute().await.unwrap();
     tx.usage_insert(&team.to_string(), team).await.unwrap();
     for &kind in AccountKind::ALL.iter().filter(|kind| !kind.is_personal()) {
         tx.account_insert(&Account::open(op.id(), team, None, kind, FOUNDED)).await.unwrap();

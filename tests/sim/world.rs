@@ -80,8 +80,6 @@ pub(crate) struct World {
     pub(crate) db: Db,
     pub(crate) deaths: i64,
     pub(crate) steps: i64,
-    /// Whether all books are read after every step that wrote in them.
-    pub(crate) thorough: bool,
     /// How much was in the books when they were checked last.
     pub(crate) verified: (i64, i64, i64),
     /// What was asked for and got a final answer.
@@ -96,7 +94,7 @@ pub(crate) struct World {
 pub(crate) type Trace = Arc<Mutex<Vec<String>>>;
 
 impl World {
-    pub(crate) async fn new(foundation: Arc<Foundation>, seed: u64, thorough: bool, trace: Trace) -> Self {
+    pub(crate) async fn new(foundation: Arc<Foundation>, seed: u64, trace: Trace) -> Self {
         let dice = Dice::new(seed);
         let manner = manner(&dice);
         let file = foundation.folder.join(format!("{seed}.db"));
@@ -117,7 +115,6 @@ impl World {
             db,
             deaths: 0,
             steps: 0,
-            thorough,
             verified: Default::default(),
             answered: Vec::new(),
             trace,
