@@ -5,11 +5,16 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops where it is wrong")]
 
+mod asks;
+mod bills;
 mod checks;
+mod deeds;
 mod dice;
 mod engine;
 mod fate;
 mod foundation;
+#[path = "../support/provider.rs"]
+mod provider;
 mod script;
 mod world;
 
