@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use muster::{
-    ids::SegmentId,
+    ids::{SegmentId, TeamId},
     ledger::interval::Segment,
     money::{Credits, NanoCredits, prorate},
+    store::Read,
     time::HOUR,
 };
+use serde_json::Value;
 
 use crate::{
     checks::{self, Instance},
@@ -30,6 +32,18 @@ const CHARGED: &str = "
     FROM charges GROUP BY segment";
 const DRIVES: &str = "SELECT id, volume FROM drives";
 
+const USED: &str = "
+    SELECT t.id, COALESCE((SELECT SUM(c.amount) FROM charges c WHERE c.team = t.id), 0),
+        COALESCE((SELECT SUM(CASE WHEN c.amount < 0 THEN -c.uncovered ELSE c.uncovered END)
+                    FROM charges c WHERE c.team = t.id), 0)
+    FROM teams t";
+const DOCUMENTS: &str = "SELECT team, document FROM statements";
+const OPEN: &str = "
+    SELECT t.id FROM transactions t
+    WHERE t.kind IN ('capture', 'correction')
+      AND (t.seq > COALESCE((SELECT MAX(s.through_seq) FROM statements s WHERE s.team = t.team), 0)
+           OR t.occurred_at >= (SELECT MAX(s.end_at) FROM statements s WHERE s.team = t.team))";
+
 /// What must be true when everything is given back.
 pub(crate) async fn at_the_end(world: &mut World) {
     world.verified = Default::default();
@@ -47,6 +61,7 @@ pub(crate) async fn at_the_end(world: &mut World) {
         let found = (top_up.refunded.as_micros(), top_up.state == "disputed");
         assert_eq!(found, (back, known.disputed), "{top_up:?}");
     }
+    stated(&mut read).await;
     let segments: Vec<Segment> = read.query(SEGMENTS).all().await.unwrap();
     let charged: Vec<(SegmentId, i64, i64, i64)> = read.query(CHARGED).all().await.unwrap();
     let charged: BTreeMap<SegmentId, (i64, i64, i64)> = charged
@@ -70,6 +85,25 @@ pub(crate) async fn at_the_end(world: &mut World) {
         assert_eq!(one.parked, 0, "{one:?}");
         let own = |segment: &&Segment| segment.kind == "instance" && segment.instance == Some(one.id);
         runs(world, &one, &segments.iter().filter(own).collect::<Vec<_>>());
+    }
+}
+
+/// Every charge is on one statement.
+async fn stated(read: &mut Read) {
+    let open: Vec<(String,)> = read.query(OPEN).all().await.unwrap();
+    assert!(open.is_empty(), "on no statement: {open:?}");
+    let documents: Vec<(TeamId, String)> = read.query(DOCUMENTS).all().await.unwrap();
+    let mut sums: BTreeMap<TeamId, (i64, i64)> = BTreeMap::new();
+    for (team, document) in documents {
+        let document: Value = serde_json::from_str(&document).unwrap();
+        let micros =
+            |what: &str| document["usage"][what].as_str().unwrap().parse::<Credits>().unwrap().as_micros();
+        let (total, owed) = sums.entry(team).or_default();
+        (*total, *owed) = (*total + micros("total"), *owed + micros("owed"));
+    }
+    let used: Vec<(TeamId, i64, i64)> = read.query(USED).all().await.unwrap();
+    for (team, total, owed) in used {
+        assert_eq!(sums[&team], (total, owed), "the statements of {team}");
     }
 }
 

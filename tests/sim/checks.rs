@@ -154,6 +154,8 @@ const INSTANCES: &str = "
 const UNMETERED: &str = "
     SELECT resource FROM segments WHERE kind = 'instance' AND (end_at IS NULL OR NOT settled)";
 
+const STORED: &str = "SELECT COUNT(*) FROM segments WHERE kind <> 'instance' AND NOT settled";
+
 /// How often what the runs are about did happen.
 const MET: &str = "
     SELECT 'launches', COUNT(*) FROM instances
@@ -363,6 +365,12 @@ pub(crate) async fn within_budgets(world: &World, instance: &str) {
     let mut glance = world.db.glance().await.unwrap();
     let over: Vec<(String,)> = glance.query(OVERDRAWN).bind(instance).all().await.unwrap();
     assert!(over.is_empty(), "{instance} was let in beyond its budgets: {over:?}");
+}
+
+/// How much of what is stored is still metered.
+pub(crate) async fn stored(world: &World) -> i64 {
+    let (stored,) = world.db.glance().await.unwrap().query(STORED).one().await.unwrap();
+    stored
 }
 
 /// What is not over yet, in words.
