@@ -22,6 +22,7 @@ mod parked;
 mod payments;
 mod plugins;
 mod prices;
+mod quotas;
 mod resume;
 mod site;
 mod stage;
