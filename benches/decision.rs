@@ -40,6 +40,7 @@ pub(crate) fn measure() -> Vec<Bar> {
         hold: credits(1),
         funds: credits(10),
         budget: None,
+        ..Launch::default()
     };
     let facts = Facts { launch: Some(launch), ..Facts::default() };
     let look = bar("P1", "decide a look at an instance ÷ bare is_authorized", WANTED);

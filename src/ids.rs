@@ -140,6 +140,10 @@ id! {
     AlertId = "alrt";
     /// Where a team wants its messages sent.
     WebhookId = "hook";
+    /// What a member asks for: credits, or a higher limit.
+    AskId = "ask";
+    /// A change of limits.
+    QuotaChangeId = "qch";
     /// A plugin as a team or the site uploaded it.
     PluginId = "plug";
     /// An immutable version of a team's or the site's price.

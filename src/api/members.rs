@@ -1,4 +1,4 @@
-//! Members, their permissions and their limits over HTTP.
+//! Members and their permissions over HTTP.
 
 use std::sync::Arc;
 
@@ -16,14 +16,11 @@ use crate::{
     app::{
         App,
         members::{IssuedMember, MemberChange, MemberDetail, MemberView, NewMember},
-        quotas::{PermissionsView, QuotaView},
+        quotas::PermissionsView,
         users::PasswordReset,
     },
     ids::MemberId,
-    model::{
-        page::{Items, Page},
-        quota::Limits,
-    },
+    model::page::{Items, Page},
 };
 
 type Tagged<T> = Result<([(HeaderName, String); 1], Json<T>), Problem>;
@@ -127,36 +124,4 @@ pub(super) async fn get_member_permissions(
     Caller(op): Caller,
 ) -> Result<Json<PermissionsView>, Problem> {
     Ok(Json(app.member_permissions(&op, &team, id).await?))
-}
-
-/// A member's own limits, and what holds for them.
-#[utoipa::path(get, path = "/teams/{team}/members/{member}/quota", operation_id = "getMemberQuota",
-    tag = "quotas",
-    params(("team" = String, Path, description = "Id or slug of the team"),
-           ("member" = MemberId, Path, description = "The member")),
-    responses((status = 200, body = QuotaView)))]
-pub(super) async fn get_member_quota(
-    State(app): State<Arc<App>>,
-    At((team, id)): At<(String, MemberId)>,
-    Caller(op): Caller,
-) -> Tagged<QuotaView> {
-    let view = app.member_quota_fetch(&op, &team, id).await?;
-    Ok((etag(view.version), Json(view)))
-}
-
-/// Puts other limits in the place of a member's own.
-#[utoipa::path(put, path = "/teams/{team}/members/{member}/quota", operation_id = "putMemberQuota",
-    tag = "quotas",
-    params(("team" = String, Path, description = "Id or slug of the team"),
-           ("member" = MemberId, Path, description = "The member"),
-           ("If-Match" = String, Header, description = "The version as it was read, such as \"v1\"")),
-    request_body = Limits, responses((status = 200, body = QuotaView)))]
-pub(super) async fn put_member_quota(
-    State(app): State<Arc<App>>,
-    At((team, id)): At<(String, MemberId)>,
-    Expected(version): Expected,
-    Sent { op, body }: Sent<Limits>,
-) -> Tagged<QuotaView> {
-    let view = app.member_quota_put(&op, &team, id, version, body).await?;
-    Ok((etag(view.version), Json(view)))
 }

@@ -21,6 +21,7 @@ mod operator;
 mod payments;
 mod prices;
 mod problem;
+mod quotas;
 pub mod router;
 mod statements;
 mod storage_rates;

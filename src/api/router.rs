@@ -22,7 +22,7 @@ use super::{
     extract::Deepest,
     health, instances, lots, me, members, openapi, operator, payments, prices,
     problem::{self, Problem},
-    statements, storage_rates, teams, terms, top_ups, users, vouchers, webhooks,
+    quotas, statements, storage_rates, teams, terms, top_ups, users, vouchers, webhooks,
 };
 use crate::{
     app::App,
@@ -61,13 +61,17 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(users::reset_user_password))
         .routes(routes!(teams::create_team, teams::list_teams))
         .routes(routes!(teams::get_team, teams::update_team))
-        .routes(routes!(teams::get_team_quota, teams::put_team_quota))
+        .routes(routes!(quotas::get_team_quota, quotas::put_team_quota))
+        .routes(routes!(quotas::put_team_ceiling))
+        .routes(routes!(quotas::list_team_quota_changes))
         .routes(routes!(teams::list_audit_events))
         .routes(routes!(members::create_member, members::list_members))
         .routes(routes!(members::get_member, members::update_member, members::remove_member))
         .routes(routes!(members::reset_member_password))
         .routes(routes!(members::get_member_permissions))
-        .routes(routes!(members::get_member_quota, members::put_member_quota))
+        .routes(routes!(quotas::get_member_quota, quotas::put_member_quota))
+        .routes(routes!(quotas::put_temporary_quota, quotas::end_temporary_quota))
+        .routes(routes!(quotas::list_member_quota_changes))
         .routes(routes!(api_keys::create_api_key, api_keys::list_api_keys))
         .routes(routes!(api_keys::revoke_api_key))
         .routes(routes!(operator::create_host, operator::list_hosts))

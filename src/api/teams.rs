@@ -1,4 +1,4 @@
-//! Teams, their limits and their audit log over HTTP.
+//! Teams and their audit log over HTTP.
 
 use std::sync::Arc;
 
@@ -16,13 +16,9 @@ use crate::{
     app::{
         App,
         audit::AuditView,
-        quotas::QuotaView,
         teams::{NewTeam, TeamChange, TeamView},
     },
-    model::{
-        page::{Items, Page},
-        quota::Limits,
-    },
+    model::page::{Items, Page},
 };
 
 type Tagged<T> = Result<([(HeaderName, String); 1], Json<T>), Problem>;
@@ -75,34 +71,6 @@ pub(super) async fn update_team(
     Sent { op, body }: Sent<TeamChange>,
 ) -> Tagged<TeamView> {
     let view = app.team_update(&op, &team, version, body).await?;
-    Ok((etag(view.version), Json(view)))
-}
-
-/// What holds for members who have no limits of their own.
-#[utoipa::path(get, path = "/teams/{team}/quota", operation_id = "getTeamQuota", tag = "quotas",
-    params(("team" = String, Path, description = "Id or slug of the team")),
-    responses((status = 200, body = QuotaView)))]
-pub(super) async fn get_team_quota(
-    State(app): State<Arc<App>>,
-    At(team): At<String>,
-    Caller(op): Caller,
-) -> Tagged<QuotaView> {
-    let view = app.team_quota_fetch(&op, &team).await?;
-    Ok((etag(view.version), Json(view)))
-}
-
-/// Puts other limits in the place of the team's.
-#[utoipa::path(put, path = "/teams/{team}/quota", operation_id = "putTeamQuota", tag = "quotas",
-    params(("team" = String, Path, description = "Id or slug of the team"),
-           ("If-Match" = String, Header, description = "The version as it was read, such as \"v1\"")),
-    request_body = Limits, responses((status = 200, body = QuotaView)))]
-pub(super) async fn put_team_quota(
-    State(app): State<Arc<App>>,
-    At(team): At<String>,
-    Expected(version): Expected,
-    Sent { op, body }: Sent<Limits>,
-) -> Tagged<QuotaView> {
-    let view = app.team_quota_put(&op, &team, version, body).await?;
     Ok((etag(view.version), Json(view)))
 }
 

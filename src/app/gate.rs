@@ -352,7 +352,7 @@ fn principal_of(op: &Op, team: &TeamRow, member: &MemberRow) -> Arc<MemberPrinci
         preset: team.preset,
         active: matches!(member.state, MemberState::Active | MemberState::Issued),
         reset_only,
-        limits: member.limits.or(&team.limits),
+        limits: member.limits_at(op.now(), &team.limits),
         key_scopes,
         version: member.version,
     })

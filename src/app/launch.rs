@@ -11,7 +11,7 @@ use super::{
     gate::{Granted, Outcome, Scope},
     instances::InstanceView,
     prices::ActivePrice,
-    purse::{Purse, api_key, concern},
+    purse::{Purse, Wanted, api_key, concern, launch_facts},
 };
 use crate::{
     error::{Error, Findings, Kind, Result},
@@ -29,7 +29,7 @@ use crate::{
     },
     money::Credits,
     op::Op,
-    policy::{BudgetRoom, Facts, Launch, Resource},
+    policy::{BudgetRoom, Resource},
     store::{
         Conn, Json, Tx,
         catalog::{ImageRow, ProductRow},
@@ -189,7 +189,7 @@ impl App {
         let journal = read.journal_look(op, scope.team.id, &concern(op, &scope)).await?;
         let purse = Purse::of(op, &scope, &journal)?;
         let available = purse.funds;
-        let facts = self.facts(&mut read, &scope, &plan, &purse, hold).await?;
+        let facts = launch_facts(&mut read, &scope, &purse, plan.wanted(per_hour, hold)).await?;
         self.look(op, &scope.asker, Action::CreateEstimate, plan.resource(&scope)?, facts.clone()).await?;
         let decision = self.decide(&scope.asker, Action::CreateInstance, &plan.resource(&scope)?, &facts);
         let need = plan.need(None);
@@ -252,14 +252,14 @@ impl App {
         }
         let hold = self.hold_for(&scope, per_hour)?;
         let purse = Purse::of(op, &scope, &journal)?;
-        let facts = self.facts(&mut tx, &scope, &plan, &purse, hold).await?;
+        let facts = launch_facts(&mut tx, &scope, &purse, plan.wanted(per_hour, hold)).await?;
         let resource = plan.resource(&scope)?;
         let (mut tx, permit) =
             self.permit(op, tx, &scope.asker, Action::CreateInstance, resource, facts).await?;
         let member = scope.member()?.clone();
         let bound_to = bound_host(&mut tx, &scope, new, &plan.product.region).await?;
         let place = take_place(&mut tx, &plan, bound_to).await?;
-        reserve_quota(&mut tx, &scope, 1, plan.gpus).await?;
+        reserve_quota(op, &mut tx, &scope, 1, plan.gpus).await?;
         let instance: InstanceId = op.id();
         let mounts = self.drives_ensure(op, &mut tx, &scope, new, place.host).await?;
         let spec = plan.spec(new, mounts);
@@ -436,23 +436,6 @@ impl App {
         })
     }
 
-    async fn facts(
-        &self,
-        conn: &mut Conn,
-        scope: &Scope,
-        plan: &Plan,
-        purse: &Purse,
-        hold: Credits,
-    ) -> Result<Facts> {
-        let used = match &scope.member {
-            Some(member) => conn.usage_fetch(&member.id.to_string()).await?,
-            None => Default::default(),
-        };
-        let budget = purse.room.clone();
-        let launch = Launch { instances: 1, gpus: plan.gpus, used, hold, funds: purse.funds, budget };
-        Ok(Facts { launch: Some(launch), ..Facts::default() })
-    }
-
     /// What the team's active price expects of the launch per hour; the list price if the plugin fails.
     async fn quote(&self, op: &Op, scope: &Scope, plan: &Plan) -> Result<(Credits, bool)> {
         let member = scope.member.as_ref().map(|member| member.id.to_string()).unwrap_or_default();
@@ -483,6 +466,10 @@ impl Plan {
             image: self.image.name.clone(),
             gpus: self.gpus,
         })
+    }
+
+    fn wanted(&self, per_hour: Credits, hold: Credits) -> Wanted {
+        Wanted { instances: 1, gpus: self.gpus, per_hour, hold }
     }
 
     fn need(&self, bound_to: Option<HostId>) -> Need {
@@ -557,17 +544,26 @@ async fn take_place(tx: &mut Tx, plan: &Plan, bound_to: Option<HostId>) -> Resul
     }
 }
 
-/// Counts a launch against the member's limits and the team's totals.
-pub(super) async fn reserve_quota(tx: &mut Tx, scope: &Scope, instances: u32, gpus: u32) -> Result<()> {
+/// Counts a launch against the member's limits and the team's ceiling. What it costs for an hour is counted from the
+/// instances themselves, which nobody else adds to under the team's lock.
+pub(super) async fn reserve_quota(
+    op: &Op,
+    tx: &mut Tx,
+    scope: &Scope,
+    instances: u32,
+    gpus: u32,
+) -> Result<()> {
     let member = scope.member()?;
     let binds = !member.role.runs_the_team();
-    let limits = member.limits.or(&scope.team.limits);
+    let (limits, ceiling) = (member.limits_at(op.now(), &scope.team.limits), &scope.team.ceiling);
     // A limit that was lowered below what is held stands in the way only of more.
     let most_instances = limits.instances.filter(|_| binds && instances > 0);
     let most_gpus = limits.gpus.filter(|_| binds && gpus > 0);
+    let team_instances = ceiling.instances.filter(|_| instances > 0);
+    let team_gpus = ceiling.gpus.filter(|_| gpus > 0);
     let (own, whole) = (member.id.to_string(), scope.team.id.to_string());
     let fits = tx.usage_reserve(&own, instances, gpus, most_instances, most_gpus).await?
-        && tx.usage_reserve(&whole, instances, gpus, None, None).await?;
+        && tx.usage_reserve(&whole, instances, gpus, team_instances, team_gpus).await?;
     if fits {
         return Ok(());
     }

@@ -28,7 +28,7 @@ use crate::{
     money::Credits,
     op::Op,
     policy::{Facts, Resource},
-    store::{Concern, Conn, Tx, identity::MemberRow},
+    store::{Concern, Conn, Json, Tx, identity::MemberRow},
     time::Timestamp,
 };
 
@@ -217,6 +217,7 @@ impl NewMember {
             alias: self.alias.clone().unwrap_or_default(),
             note: self.note.clone().unwrap_or_default(),
             limits: Limits::default(),
+            temporary: Json::default(),
             version: 1,
             valid_from: op.now(),
             created_at: op.now(),

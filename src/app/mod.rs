@@ -41,6 +41,7 @@ pub mod plugins;
 pub mod prices;
 pub mod products;
 mod purse;
+pub mod quota_changes;
 pub mod quotas;
 mod rating;
 pub mod re_rating;

@@ -1,4 +1,5 @@
-//! The purse: what a launch, or a start of what was stopped, would spend, and what its budgets leave.
+//! The purse: what a launch, or a start of what was stopped, would spend, what its budgets leave, and what the limits
+//! leave that it is counted against.
 
 use super::gate::Scope;
 use crate::{
@@ -11,8 +12,8 @@ use crate::{
     model::team::Spending,
     money::Credits,
     op::{Actor, Op},
-    policy::BudgetRoom,
-    store::Concern,
+    policy::{BudgetRoom, Facts, Launch},
+    store::{Concern, Conn},
 };
 
 /// What a launch would spend: the account, what is in it to spend, and what the tightest budget leaves.
@@ -51,6 +52,40 @@ impl Purse {
             _ => ("credits".to_owned(), self.funds),
         }
     }
+}
+
+/// What is wanted of limits and money.
+pub(super) struct Wanted {
+    pub(super) instances: u32,
+    pub(super) gpus: u32,
+    pub(super) per_hour: Credits,
+    pub(super) hold: Credits,
+}
+
+/// What the policy must know of a launch or a start. Under the team's lock nobody else can move what is counted here.
+pub(super) async fn launch_facts(
+    conn: &mut Conn,
+    scope: &Scope,
+    purse: &Purse,
+    wanted: Wanted,
+) -> Result<Facts> {
+    let used = match &scope.member {
+        Some(member) => conn.usage_fetch(&member.id.to_string()).await?,
+        None => Default::default(),
+    };
+    let launch = Launch {
+        instances: wanted.instances,
+        gpus: wanted.gpus,
+        per_hour: wanted.per_hour,
+        used,
+        team_used: conn.usage_fetch(&scope.team.id.to_string()).await?,
+        team_ceiling: scope.team.ceiling.clone(),
+        hold: wanted.hold,
+        funds: purse.funds,
+        own_wallet: scope.team.spending == Spending::Wallet && scope.member.is_some(),
+        budget: purse.room.clone(),
+    };
+    Ok(Facts { launch: Some(launch), ..Facts::default() })
 }
 
 /// The API key that asks, if one does.

@@ -9,7 +9,7 @@ use super::{
     instances::{InstanceView, owned},
     launch::{ATTEMPTS, UNWARNED, reserve_quota},
     prices::ActivePrice,
-    purse::{Purse, api_key, concern},
+    purse::{Purse, Wanted, api_key, concern, launch_facts},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -22,7 +22,6 @@ use crate::{
     },
     money::Credits,
     op::{Actor, Op, SystemActor},
-    policy::{Facts, Launch},
     store::{Conn, Tx, catalog::ProductRow, fleet::HostRow, instances::InstanceRow},
 };
 
@@ -50,8 +49,8 @@ impl App {
             let mut read = self.db.read().await?;
             let journal = read.journal_look(op, scope.team.id, &concern(op, &scope)).await?;
             let purse = Purse::of(op, &scope, &journal)?;
-            let facts =
-                start_facts(&mut read, &scope, &row, &purse, self.hold_for(&scope, per_hour)?).await?;
+            let wanted = wanted(&row, per_hour, self.hold_for(&scope, per_hour)?);
+            let facts = launch_facts(&mut read, &scope, &purse, wanted).await?;
             let resource = row.resource(&mut read).await?;
             drop(read);
             // Asked before the host is: whoever may not start it shall not make the server call there.
@@ -87,7 +86,7 @@ impl App {
         }
         let hold = self.hold_for(&scope, per_hour)?;
         let purse = Purse::of(op, &scope, &journal)?;
-        let facts = start_facts(&mut tx, &scope, &row, &purse, hold).await?;
+        let facts = launch_facts(&mut tx, &scope, &purse, wanted(&row, per_hour, hold)).await?;
         let resource = row.resource(&mut tx).await?;
         let (mut tx, permit) =
             self.permit(op, tx, &scope.asker, Action::StartInstance, resource, facts).await?;
@@ -97,7 +96,7 @@ impl App {
             return Err(Error::conflict("illegal-state", told));
         }
         take_again(&mut tx, &row).await?;
-        reserve_quota(&mut tx, &scope, 0, row.gpus).await?;
+        reserve_quota(op, &mut tx, &scope, 0, row.gpus).await?;
         if !tx.allocations_take(id, &row.held.0).await? {
             return Err(no_capacity("somebody else has just taken its accelerators"));
         }
@@ -166,21 +165,9 @@ impl Offer {
     }
 }
 
-async fn start_facts(
-    conn: &mut Conn,
-    scope: &Scope,
-    row: &InstanceRow,
-    purse: &Purse,
-    hold: Credits,
-) -> Result<Facts> {
-    let used = match &scope.member {
-        Some(member) => conn.usage_fetch(&member.id.to_string()).await?,
-        None => Default::default(),
-    };
-    // A stopped instance still counts as one; its GPUs do not.
-    let launch =
-        Launch { instances: 0, gpus: row.gpus, used, hold, funds: purse.funds, budget: purse.room.clone() };
-    Ok(Facts { launch: Some(launch), ..Facts::default() })
+/// A stopped instance still counts as one; its GPUs do not, and it costs nothing by the hour.
+const fn wanted(row: &InstanceRow, per_hour: Credits, hold: Credits) -> Wanted {
+    Wanted { instances: 0, gpus: row.gpus, per_hour, hold }
 }
 
 /// Refuses what is not stopped.

@@ -18,7 +18,7 @@ use crate::{
     op::{Actor, Op},
     policy::{Facts, Resource},
     store::{
-        Tx,
+        Json, Tx,
         identity::{MemberRow, TeamRow},
     },
     time::Timestamp,
@@ -115,6 +115,7 @@ impl App {
             preset: new.preset,
             spending: new.preset.spending(),
             limits: Limits::default(),
+            ceiling: Limits::default(),
             terms: TeamTerms::default(),
             credit_limit: Credits::ZERO,
             version: 1,
@@ -151,6 +152,7 @@ impl App {
             alias: String::new(),
             note: String::new(),
             limits: Limits::default(),
+            temporary: Json::default(),
             version: 1,
             // The session that makes the team is older than the team, and good in it.
             valid_from: row.valid_from,

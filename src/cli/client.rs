@@ -147,9 +147,25 @@ impl Client {
         Ok(self.send(Method::PUT, path, &[], Body::Json(body), etag).await?.value)
     }
 
+    /// Puts a thing in the place of the version `etag`, with parameters.
+    pub(crate) async fn put_with(
+        &self,
+        path: &[&str],
+        query: Query<'_>,
+        body: Value,
+        etag: Option<&str>,
+    ) -> Result<Value, Failure> {
+        Ok(self.send(Method::PUT, path, query, Body::Json(body), etag).await?.value)
+    }
+
     /// Takes a thing away.
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<Value, Failure> {
         Ok(self.send(Method::DELETE, path, &[], Body::Nothing, None).await?.value)
+    }
+
+    /// Takes away a part of the thing that was read at the version `etag`.
+    pub(crate) async fn delete_at(&self, path: &[&str], etag: Option<&str>) -> Result<Value, Failure> {
+        Ok(self.send(Method::DELETE, path, &[], Body::Nothing, etag).await?.value)
     }
 
     /// Takes a thing away as it is now.

@@ -18,6 +18,7 @@ mod people;
 mod price;
 mod problem;
 mod profile;
+mod quota;
 mod recompute;
 mod secret;
 mod serve;

@@ -1,12 +1,13 @@
 //! Teams, their members and quotas, API keys, and the site's users.
 
 use clap::Subcommand;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::{
     call::Call,
     output::{Answer, Column},
     problem::Failure,
+    quota::QuotaCommand,
     secret::PasswordSource,
     terms::TermsCommand,
 };
@@ -172,26 +173,6 @@ pub(crate) enum MemberCommand {
     },
 }
 
-/// Commands about quotas.
-#[derive(Debug, Subcommand)]
-pub(crate) enum QuotaCommand {
-    /// Show the team's quota, or a member's
-    Show {
-        /// Member, by id
-        #[arg(long)]
-        member: Option<String>,
-    },
-    /// Change limits: gpus=4, regions=tw-03,us-1, regions= (none at all), gpus=unset (not said here)
-    Set {
-        /// Member, by id
-        #[arg(long)]
-        member: Option<String>,
-        /// Limit and value
-        #[arg(required = true, value_name = "LIMIT=VALUE")]
-        limits: Vec<String>,
-    },
-}
-
 /// Commands about API keys.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ApiKeyCommand {
@@ -312,79 +293,6 @@ impl MemberCommand {
     }
 }
 
-impl QuotaCommand {
-    async fn run(self, call: &Call) -> Result<Answer, Failure> {
-        let (client, team) = (&call.client, call.team()?);
-        let (member, changes) = match &self {
-            Self::Show { member } => (member, &Vec::new()),
-            Self::Set { member, limits } => (member, limits),
-        };
-        let path = match member {
-            Some(member) => vec!["teams", team, "members", member, "quota"],
-            None => vec!["teams", team, "quota"],
-        };
-        let present = client.get_versioned(&path).await?;
-        if changes.is_empty() {
-            return Ok(Answer::One(present.value));
-        }
-        // The limits as they were said at this level, in an envelope or bare.
-        let said = present.value.get("limits").unwrap_or(&present.value);
-        let mut limits = said.as_object().cloned().unwrap_or_default();
-        limits.retain(|name, value| limit_kind(name).is_some() && !value.is_null());
-        for change in changes {
-            limit_set(&mut limits, change)?;
-        }
-        client.put(&path, Value::Object(limits), present.etag.as_deref()).await.map(Answer::One)
-    }
-}
-
-/// What the value of a limit is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum LimitKind {
-    Names,
-    Number,
-}
-
-/// The limits that there are, as `model::quota::Limits` has them.
-const LIMITS: [(&str, LimitKind); 10] = [
-    ("regions", LimitKind::Names),
-    ("instance_types", LimitKind::Names),
-    ("accelerators", LimitKind::Names),
-    ("images", LimitKind::Names),
-    ("instances", LimitKind::Number),
-    ("gpus", LimitKind::Number),
-    ("gpus_per_instance", LimitKind::Number),
-    ("snapshots", LimitKind::Number),
-    ("network_groups", LimitKind::Number),
-    ("storage_gib", LimitKind::Number),
-];
-
-fn limit_kind(name: &str) -> Option<LimitKind> {
-    LIMITS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
-}
-
-/// Applies one `limit=value` to what is said.
-fn limit_set(limits: &mut Map<String, Value>, change: &str) -> Result<(), Failure> {
-    let (name, value) = change.split_once('=').unwrap_or((change, ""));
-    let Some(kind) = limit_kind(name).filter(|_| change.contains('=')) else {
-        let known = LIMITS.map(|(name, _)| name).join(", ");
-        return Err(Failure::Invalid(format!("{change}: expected LIMIT=VALUE with a limit out of {known}")));
-    };
-    if value == "unset" {
-        limits.remove(name);
-        return Ok(());
-    }
-    let value = match kind {
-        LimitKind::Names => json!(value.split(',').filter(|name| !name.is_empty()).collect::<Vec<_>>()),
-        LimitKind::Number => match value.parse::<u32>() {
-            Ok(number) => json!(number),
-            Err(_) => return Err(Failure::Invalid(format!("{change}: expected a whole number or unset"))),
-        },
-    };
-    limits.insert(name.to_owned(), value);
-    Ok(())
-}
-
 impl ApiKeyCommand {
     async fn run(self, call: &Call) -> Result<Answer, Failure> {
         let (client, team) = (&call.client, call.team()?);
@@ -413,28 +321,5 @@ impl UserCommand {
             }
             Self::Ls => Ok(Answer::List(call.client.list(&["users"], &[], usize::MAX).await?, USERS)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::quota::Limits;
-
-    #[test]
-    fn the_known_limits_are_those_of_the_model() {
-        let mut limits = Map::new();
-        for (name, kind) in LIMITS {
-            let value = if kind == LimitKind::Names { "a,b" } else { "4" };
-            limit_set(&mut limits, &format!("{name}={value}")).unwrap();
-        }
-        let read: Limits = serde_json::from_value(Value::Object(limits.clone())).unwrap();
-        assert_eq!(serde_json::to_value(&read).unwrap(), Value::Object(limits.clone()));
-        limit_set(&mut limits, "regions=").unwrap();
-        limit_set(&mut limits, "gpus=unset").unwrap();
-        assert_eq!(limits["regions"], json!([]));
-        assert!(!limits.contains_key("gpus"));
-        assert!(limit_set(&mut limits, "gpu=4").is_err());
-        assert!(limit_set(&mut limits, "gpus=-1").is_err());
     }
 }

@@ -68,6 +68,7 @@ actions! {
     ListUsers = "listUsers" in "user" View;
     ResetUserPassword = "resetUserPassword" in "user" Write;
     ListTeams = "listTeams" in "site" View;
+    PutTeamCeiling = "putTeamCeiling" in "site" Write;
     CreateHost = "createHost" in "host" Write;
     ListHosts = "listHosts" in "host" View;
     GetHost = "getHost" in "host" View;
@@ -114,6 +115,10 @@ actions! {
     PutTeamQuota = "putTeamQuota" in "permission" Write;
     GetMemberQuota = "getMemberQuota" in "permission" View;
     PutMemberQuota = "putMemberQuota" in "permission" Write;
+    PutTemporaryQuota = "putTemporaryQuota" in "permission" Write;
+    EndTemporaryQuota = "endTemporaryQuota" in "permission" Write;
+    ListTeamQuotaChanges = "listTeamQuotaChanges" in "permission" View;
+    ListMemberQuotaChanges = "listMemberQuotaChanges" in "permission" View;
     CreateApiKey = "createApiKey" in "api_key" Write;
     ListApiKeys = "listApiKeys" in "api_key" View;
     RevokeApiKey = "revokeApiKey" in "api_key" Write;

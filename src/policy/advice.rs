@@ -2,7 +2,7 @@
 //! numbers.
 
 use super::request::{BudgetRoom, Confirmation, Facts, Launch, MemberPrincipal, Principal, Resource};
-use crate::{error::LimitUse, model::quota::NO_ACCELERATOR};
+use crate::{error::LimitUse, model::quota::NO_ACCELERATOR, money::Credits};
 
 /// What a sentence is about.
 pub(crate) struct Case<'a> {
@@ -17,7 +17,7 @@ pub(crate) struct Case<'a> {
 
 /// All advice codes that policies use.
 #[cfg(test)]
-pub(crate) const CODES: [&str; 23] = [
+pub(crate) const CODES: [&str; 27] = [
     "budget",
     "foreign",
     "funds",
@@ -37,6 +37,10 @@ pub(crate) const CODES: [&str; 23] = [
     "quota-gpus",
     "quota-gpus-per-instance",
     "quota-instances",
+    "quota-spend",
+    "quota-team-gpus",
+    "quota-team-instances",
+    "quota-team-spend",
     "reset-first",
     "site-owned",
     "suspended",
@@ -56,6 +60,22 @@ impl Case<'_> {
                 counted("gpus", "GPUs held at once", member.limits.gpus, launch.used.gpus, launch.gpus)
             }
             ("quota-gpus-per-instance", Some(member), _) => self.too_wide(member),
+            ("quota-spend", Some(member), Some(launch)) => {
+                let (max, used) = (member.limits.spend_per_hour, launch.used.spend_per_hour);
+                spending("spend_per_hour", "all that you run", max, used, launch.per_hour)
+            }
+            ("quota-team-instances", _, Some(launch)) => {
+                let (max, used) = (launch.team_ceiling.instances, launch.team_used.instances);
+                of_team("team_instances", "instances held at once", max, used, launch.instances)
+            }
+            ("quota-team-gpus", _, Some(launch)) => {
+                let (max, used) = (launch.team_ceiling.gpus, launch.team_used.gpus);
+                of_team("team_gpus", "GPUs held at once", max, used, launch.gpus)
+            }
+            ("quota-team-spend", _, Some(launch)) => {
+                let (max, used) = (launch.team_ceiling.spend_per_hour, launch.team_used.spend_per_hour);
+                spending("team_spend_per_hour", "all that the team runs", max, used, launch.per_hour)
+            }
             ("funds", _, Some(launch)) => self.short_of_funds(launch),
             ("budget", _, Some(launch)) => short_of_budget(launch),
             ("two-persons", _, _) => (self.second_person(), None),
@@ -178,6 +198,29 @@ fn counted(name: &str, what: &str, max: Option<u32>, used: u32, want: u32) -> (S
     let sentence = format!("{what}: at most {}; you hold {used} and ask for {want} more", number(max));
     let max = max.map(|max| max.to_string());
     (sentence, Some(limit(name, max, Some(used.to_string()), want.to_string())))
+}
+
+fn of_team(name: &str, what: &str, max: Option<u32>, used: u32, want: u32) -> (String, Option<LimitUse>) {
+    let max_said = number(max);
+    let sentence =
+        format!("{what} by the whole team: at most {max_said}; it holds {used} and you ask for {want} more");
+    let max = max.map(|max| max.to_string());
+    (sentence, Some(limit(name, max, Some(used.to_string()), want.to_string())))
+}
+
+/// What runs costs for an hour, and what one more would.
+fn spending(
+    name: &str,
+    what: &str,
+    max: Option<Credits>,
+    used: Credits,
+    want: Credits,
+) -> (String, Option<LimitUse>) {
+    let max = max.map_or_else(|| "any number of".to_owned(), |max| max.to_string());
+    let sentence = format!(
+        "{what} may cost {max} credits an hour at once: it costs {used} now, and this would cost {want} more"
+    );
+    (sentence, Some(limit(name, Some(max), Some(used.to_string()), want.to_string())))
 }
 
 fn limit(name: &str, max: Option<String>, used: Option<String>, requested: String) -> LimitUse {

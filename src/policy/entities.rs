@@ -10,9 +10,12 @@ use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, Restric
 
 use super::{
     Error,
-    request::{Confirmation, Facts, Launch, MemberPrincipal, Principal, Resource},
+    request::{Confirmation, Facts, MemberPrincipal, Principal, Resource},
 };
-use crate::money::Credits;
+use crate::{
+    model::quota::{Limits, Usage},
+    money::Credits,
+};
 
 /// The names of the entity types, parsed once.
 #[derive(Debug)]
@@ -76,6 +79,21 @@ fn quota(limit: Option<u32>) -> i64 {
 /// What is left of a limit, never below zero.
 fn left(limit: Option<u32>, used: u32) -> i64 {
     quota(limit).saturating_sub(i64::from(used)).max(0)
+}
+
+fn count(instances: i64, gpus: i64, spend: i64) -> Result<Value, Error> {
+    record([
+        ("instances", Value::new_long(instances)),
+        ("gpus", Value::new_long(gpus)),
+        ("spend", Value::new_long(spend)),
+    ])
+}
+
+/// What is left of the counted limits of a launch.
+fn headroom(limits: &Limits, used: &Usage) -> Result<Value, Error> {
+    let spend = limits.spend_per_hour.map_or(i64::MAX, Credits::as_micros);
+    let spend = spend.saturating_sub(used.spend_per_hour.as_micros()).max(0);
+    count(left(limits.instances, used.instances), left(limits.gpus, used.gpus), spend)
 }
 
 impl Types {
@@ -197,17 +215,13 @@ pub(crate) fn context(principal: &Principal, in_scope: bool, facts: &Facts) -> R
         pairs.push(("again".to_owned(), Value::new_bool(*again)));
     }
     if let (Some(launch), Principal::Member(member)) = (&facts.launch, principal) {
-        let Launch { instances, gpus, used, hold, funds, budget } = launch;
-        let count = |instances, gpus| {
-            record([("instances", Value::new_long(instances)), ("gpus", Value::new_long(gpus))])
-        };
-        let limits = &member.limits;
-        pairs.push(("want".to_owned(), count(i64::from(*instances), i64::from(*gpus))?));
-        let headroom = count(left(limits.instances, used.instances), left(limits.gpus, used.gpus))?;
-        pairs.push(("left".to_owned(), headroom));
-        pairs.push(("hold".to_owned(), Value::new_long(hold.as_micros())));
-        pairs.push(("funds".to_owned(), Value::new_long(funds.as_micros())));
-        let budget = budget.as_ref().map_or(i64::MAX, |room| room.left.as_micros());
+        let want = count(i64::from(launch.instances), i64::from(launch.gpus), launch.per_hour.as_micros())?;
+        pairs.push(("want".to_owned(), want));
+        pairs.push(("left".to_owned(), headroom(&member.limits, &launch.used)?));
+        pairs.push(("team_left".to_owned(), headroom(&launch.team_ceiling, &launch.team_used)?));
+        pairs.push(("hold".to_owned(), Value::new_long(launch.hold.as_micros())));
+        pairs.push(("funds".to_owned(), Value::new_long(launch.funds.as_micros())));
+        let budget = launch.budget.as_ref().map_or(i64::MAX, |room| room.left.as_micros());
         pairs.push(("budget".to_owned(), Value::new_long(budget)));
     }
     Context::from_pairs(pairs).map_err(Error::value)

@@ -122,8 +122,13 @@ impl Policies {
     /// Whether `role` alone would do for `thing`, money and the member's limits left aside.
     fn would(&self, question: &Question<'_>, member: &MemberPrincipal, role: Role, thing: &Resource) -> bool {
         let member = MemberPrincipal { role, limits: Limits::default(), ..member.clone() };
-        let free =
-            |launch: Launch| Launch { hold: Credits::ZERO, funds: Credits::ZERO, budget: None, ..launch };
+        let free = |launch: Launch| Launch {
+            hold: Credits::ZERO,
+            funds: Credits::ZERO,
+            budget: None,
+            team_ceiling: Limits::default(),
+            ..launch
+        };
         let facts = Facts { launch: question.facts.launch.clone().map(free), ..question.facts.clone() };
         let principal = Principal::Member(Arc::new(member));
         self.allows(&Question { principal: &principal, resource: thing, facts: &facts, ..*question })

@@ -165,18 +165,26 @@ pub struct Facts {
 }
 
 /// The numbers of a launch, or of the start of what was stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Launch {
     /// Instances wanted.
     pub instances: u32,
     /// GPUs wanted, over all of them.
     pub gpus: u32,
+    /// What it will cost for an hour, as quoted.
+    pub per_hour: Credits,
     /// What the member holds already.
     pub used: Usage,
+    /// What the whole team holds already.
+    pub team_used: Usage,
+    /// What the operator lets the whole team hold.
+    pub team_ceiling: Limits,
     /// Money that the launch would hold.
     pub hold: Credits,
     /// Money that can be spent: the wallet's or the pool's balance without what is held already.
     pub funds: Credits,
+    /// Whether that is the member's own wallet, into which credits can be asked for.
+    pub own_wallet: bool,
     /// The budget that leaves the least, of those that stand in the way of launches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetRoom>,

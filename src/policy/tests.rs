@@ -246,6 +246,7 @@ fn facts() -> impl Strategy<Value = Facts> {
             hold: Credits::from_micros(hold),
             funds: Credits::from_micros(funds),
             budget: None,
+            ..Launch::default()
         });
     let confirmation =
         (0..6_i64, prop::option::of(0..6_i64), prop::bool::ANY).prop_map(|(amount, above, again)| {

@@ -17,8 +17,14 @@ use crate::{
         top_up::TopUpState,
     },
     model::{
-        alert::AlertMetric, delivery::DeliveryState, host::*, instance::*, quota::Limits,
-        storage::StorageKind, team::*, terms::TeamTerms,
+        alert::AlertMetric,
+        delivery::DeliveryState,
+        host::*,
+        instance::*,
+        quota::{Limits, QuotaLevel},
+        storage::StorageKind,
+        team::*,
+        terms::TeamTerms,
     },
     money::{Credits, NanoCredits},
     time::{Span, Timestamp},
@@ -243,7 +249,7 @@ macro_rules! as_text {
 as_text! {
     InstallationId UserId TeamId MemberId SessionId ApiKeyId HostId ProductId ImageId InstanceId DriveId
     AccountId TransactionId HoldId LotId BudgetId SegmentId TopUpId VoucherId StatementId CreditNoteId AlertId
-    WebhookId PluginId PriceVersionId DecisionId AuditId OutboxId RequestId
+    AskId QuotaChangeId WebhookId PluginId PriceVersionId DecisionId AuditId OutboxId RequestId
 }
 
 macro_rules! as_word {
@@ -267,5 +273,5 @@ macro_rules! as_word {
 as_word! {
     Preset Role MemberState Spending HostKind AdminState Reach Attach Desired State Reason StorageKind
     AccountKind TransactionKind Direction EntryPhase HoldState TopUpState
-    Category BudgetScope BudgetPeriod Reaction AlertMetric DeliveryState
+    Category BudgetScope BudgetPeriod Reaction AlertMetric DeliveryState QuotaLevel
 }

@@ -3,11 +3,11 @@
 //! A change of a team or a member names the version it was made on and returns `false` when that is no longer
 //! the present one. Sessions and keys are in `sessions.rs`.
 
-use super::{Conn, Error, Result, Tx, query::record};
+use super::{Conn, Error, Json, Result, Tx, query::record};
 use crate::{
     ids::{InstallationId, MemberId, TeamId, UserId},
     model::{
-        quota::Limits,
+        quota::{Limits, Temporary},
         team::{MemberState, Preset, Role, Spending},
         terms::TeamTerms,
     },
@@ -64,6 +64,8 @@ record! {
         pub spending: Spending,
         /// What holds for members who have no word of their own.
         pub limits: Limits,
+        /// What the operator lets the whole team hold.
+        pub ceiling: Limits,
         /// Its terms of money.
         pub terms: TeamTerms,
         /// How much the operator lends it at the most.
@@ -98,6 +100,8 @@ record! {
         pub note: String,
         /// The member's own limits, over the team's.
         pub limits: Limits,
+        /// Limits that hold for a while, over the member's own.
+        pub temporary: Json<Vec<Temporary>>,
         /// Raised by every change.
         pub version: i64,
         /// Sessions opened earlier are no longer good here.
@@ -170,6 +174,9 @@ const TEAM_UPDATE: &str = "
 const TEAM_LIMITS_PUT: &str = "
     UPDATE teams SET limits = $3, version = version + 1 WHERE id = $1 AND version = $2";
 
+const TEAM_CEILING_PUT: &str = "
+    UPDATE teams SET ceiling = $3, version = version + 1 WHERE id = $1 AND version = $2";
+
 const TEAM_TERMS_PUT: &str = "
     UPDATE teams SET terms = $3, spending = $4, version = version + 1 WHERE id = $1 AND version = $2";
 
@@ -208,7 +215,7 @@ const MEMBER_UPDATE: &str = "
      WHERE id = $1 AND version = $2 AND state <> 'removed'";
 
 const MEMBER_LIMITS_PUT: &str = "
-    UPDATE members SET limits = $3, version = version + 1
+    UPDATE members SET limits = $3, temporary = $4, version = version + 1
      WHERE id = $1 AND version = $2 AND state <> 'removed'";
 
 const MEMBER_PASSWORD_SET: &str = "
@@ -222,6 +229,13 @@ const MEMBER_LINK_USER: &str = "
 const MEMBER_REMOVE: &str = "
     UPDATE members SET state = 'removed', password_hash = NULL, valid_from = $3, version = version + 1
      WHERE id = $1 AND version = $2 AND state <> 'removed'";
+
+impl MemberRow {
+    /// What holds for the member at `now` in a team with these defaults.
+    pub fn limits_at(&self, now: Timestamp, team: &Limits) -> Limits {
+        self.limits.under(&self.temporary.0, now).or(team)
+    }
+}
 
 impl Conn {
     /// This installation; `None` before the database was prepared.
@@ -379,6 +393,12 @@ impl Tx {
         Ok(query.execute().await? == 1)
     }
 
+    /// Writes what the whole team may hold; `false` when `version` is not the present one.
+    pub async fn team_ceiling_put(&mut self, id: TeamId, version: i64, ceiling: &Limits) -> Result<bool> {
+        let query = self.query(TEAM_CEILING_PUT).bind(id).bind(version).bind(ceiling);
+        Ok(query.execute().await? == 1)
+    }
+
     /// Writes the terms of money of a team; `false` when `version` is not the present one.
     pub async fn team_terms_put(
         &mut self,
@@ -442,11 +462,11 @@ impl Tx {
         Ok(query.execute().await? == 1)
     }
 
-    /// Writes the limits of a member; `false` when `version` is not the present one or the member was
-    /// removed.
-    pub async fn member_limits_put(&mut self, id: MemberId, version: i64, limits: &Limits) -> Result<bool> {
-        let query = self.query(MEMBER_LIMITS_PUT).bind(id).bind(version).bind(limits);
-        Ok(query.execute().await? == 1)
+    /// Writes the limits of a member, the standing ones and those for a while; `false` when `row.version` is not the
+    /// present one or the member was removed.
+    pub async fn member_limits_put(&mut self, row: &MemberRow) -> Result<bool> {
+        let query = self.query(MEMBER_LIMITS_PUT).bind(row.id).bind(row.version);
+        Ok(query.bind(&row.limits).bind(&row.temporary).execute().await? == 1)
     }
 
     /// Sets a member's password and state; sessions opened before `valid_from` are no longer good. `false`

@@ -37,6 +37,7 @@ mod migrate;
 mod past;
 mod prices;
 mod query;
+pub mod quotas;
 pub mod record;
 mod revisions;
 pub mod sessions;

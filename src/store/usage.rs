@@ -2,7 +2,7 @@
 //! updates.
 
 use super::{Conn, Error, Result, Tx, query::record};
-use crate::{ids::TeamId, model::quota::Usage};
+use crate::{ids::TeamId, model::quota::Usage, money::Credits};
 
 record! {
     struct UsageRow {
@@ -11,6 +11,7 @@ record! {
         snapshots: u32,
         network_groups: u32,
         storage_bytes: u64,
+        spend_per_hour: Credits,
     }
 }
 
@@ -19,7 +20,11 @@ const USAGE_INSERT: &str = "
     VALUES ($1, $2, 0, 0, 0, 0, 0)";
 
 const USAGE_FETCH: &str = "
-    SELECT instances, gpus, snapshots, network_groups, storage_bytes FROM usages WHERE holder = $1";
+    SELECT u.instances, u.gpus, u.snapshots, u.network_groups, u.storage_bytes,
+           CAST((SELECT COALESCE(SUM(i.quoted_per_hour), 0) FROM instances i
+                  WHERE i.team = u.team AND (u.holder = u.team OR u.holder = i.member)
+                    AND i.state NOT IN ('stopped', 'released', 'failed')) AS BIGINT) AS spend_per_hour
+      FROM usages u WHERE u.holder = $1";
 
 const USAGE_RESERVE: &str = "
     UPDATE usages SET instances = instances + $2, gpus = gpus + $3
@@ -40,6 +45,7 @@ impl Conn {
             snapshots: row.snapshots,
             network_groups: row.network_groups,
             storage_bytes: row.storage_bytes,
+            spend_per_hour: row.spend_per_hour,
         }))
     }
 }

@@ -101,6 +101,7 @@ pub(crate) fn launch() -> Facts {
         hold: credits("4"),
         funds: credits("10"),
         budget: None,
+        ..Launch::default()
     };
     Facts { launch: Some(launch), ..Facts::default() }
 }

@@ -41,6 +41,7 @@ fn everything_that_is_missing_is_said_at_once() {
             hold: credits("12"),
             funds: credits("3.5"),
             budget: None,
+            ..Launch::default()
         }),
         ..Facts::default()
     };

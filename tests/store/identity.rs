@@ -33,6 +33,7 @@ fn team(id: TeamId) -> TeamRow {
         preset: Preset::Glows,
         spending: Spending::Wallet,
         limits: Limits { gpus: Some(4), ..Limits::default() },
+        ceiling: Limits::default(),
         terms: TeamTerms::default(),
         credit_limit: Credits::ZERO,
         version: 1,
@@ -52,6 +53,7 @@ fn member(id: MemberId, team: TeamId, account: &str, role: Role) -> MemberRow {
         alias: "Ann".to_owned(),
         note: String::new(),
         limits: Limits::default(),
+        temporary: Json::default(),
         version: 1,
         valid_from: NOW,
         created_at: NOW,
@@ -166,7 +168,7 @@ async fn a_change_on_an_old_version_changes_nothing() {
         member.state = MemberState::Active;
         assert!(tx.member_update(&member).await.unwrap());
         assert!(!tx.member_update(&member).await.unwrap());
-        assert!(tx.member_limits_put(member.id, 2, &Limits::default()).await.unwrap());
+        assert!(tx.member_limits_put(&MemberRow { version: 2, ..member.clone() }).await.unwrap());
         assert!(tx.member_password_set(member.id, "new", MemberState::Active, later(1)).await.unwrap());
         assert!(!tx.member_remove(member.id, 3, later(2)).await.unwrap());
         assert!(tx.member_remove(member.id, 4, later(2)).await.unwrap());
