@@ -6,6 +6,7 @@
 mod postgres;
 
 mod alerts;
+mod audit;
 mod auto_top_ups;
 mod bills;
 mod budgets;
@@ -23,6 +24,7 @@ mod payments;
 mod plugins;
 mod prices;
 mod quotas;
+mod requests;
 mod resume;
 mod site;
 mod stage;
