@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderName, StatusCode},
+};
 use serde::Deserialize;
 
 use super::{
-    extract::{Asked, At, Caller, Sent},
+    extract::{Asked, At, Caller, Expected, Sent, etag},
     problem::Problem,
 };
 use crate::{
     app::{
         App,
-        webhooks::{DeliveryView, IssuedWebhook, NewWebhook, WebhookTest, WebhookView},
+        webhooks::{DeliveryView, IssuedWebhook, NewWebhook, WebhookChange, WebhookTest, WebhookView},
     },
     ids::{OutboxId, WebhookId},
     model::{
@@ -22,6 +26,7 @@ use crate::{
 };
 
 type Answer<T> = Result<Json<T>, Problem>;
+type Tagged<T> = Result<([(HeaderName, String); 1], Json<T>), Problem>;
 
 /// Which messages for a webhook to list.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -60,6 +65,36 @@ pub(super) async fn list_webhooks(
     Caller(op): Caller,
 ) -> Answer<Items<WebhookView>> {
     Ok(Json(app.webhooks_page(&op, &team, &page).await?))
+}
+
+/// One webhook.
+#[utoipa::path(get, path = "/teams/{team}/webhooks/{webhook}", operation_id = "getWebhook", tag = "messages",
+    params(("team" = String, Path, description = "Id or slug of the team"),
+           ("webhook" = WebhookId, Path, description = "The webhook")),
+    responses((status = 200, body = WebhookView)))]
+pub(super) async fn get_webhook(
+    State(app): State<Arc<App>>,
+    At((team, id)): At<(String, WebhookId)>,
+    Caller(op): Caller,
+) -> Tagged<WebhookView> {
+    let view = app.webhook_fetch(&op, &team, id).await?;
+    Ok((etag(view.version), Json(view)))
+}
+
+/// Changes a webhook: where it sends to, what it wants, whether it rests.
+#[utoipa::path(patch, path = "/teams/{team}/webhooks/{webhook}", operation_id = "updateWebhook", tag = "messages",
+    params(("team" = String, Path, description = "Id or slug of the team"),
+           ("webhook" = WebhookId, Path, description = "The webhook"),
+           ("If-Match" = String, Header, description = "The version as it was read, such as \"v1\"")),
+    request_body = WebhookChange, responses((status = 200, body = WebhookView)))]
+pub(super) async fn update_webhook(
+    State(app): State<Arc<App>>,
+    At((team, id)): At<(String, WebhookId)>,
+    Expected(version): Expected,
+    Sent { op, body }: Sent<WebhookChange>,
+) -> Tagged<WebhookView> {
+    let view = app.webhook_update(&op, &team, id, version, body).await?;
+    Ok((etag(view.version), Json(view)))
 }
 
 /// Takes a webhook away; what was on its way there is not sent any more.

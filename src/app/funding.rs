@@ -214,7 +214,7 @@ impl App {
 fn binding_budget(op: &Op, journal: &Journal, instance: &InstanceRow) -> Result<Option<(BudgetId, String)>> {
     let Some(hold) = journal.hold_of(instance.id) else { return Ok(None) };
     let money = journal.spendable(hold.account, op.now())?;
-    for (budget, period) in journal.budgets_of(user_of(hold), op.now()) {
+    for (budget, period) in journal.budgets_of(user_of(hold), op.now())? {
         if budget.binds_running() && budget.left(&period)? < money {
             return Ok(Some((budget.id, budget.name.clone())));
         }

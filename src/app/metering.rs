@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use futures_util::{StreamExt, stream};
+
 use super::{App, rating::Rated};
 use crate::{
     error::{Error, Result},
@@ -18,7 +20,7 @@ use crate::{
     },
     money::Credits,
     op::Op,
-    store::{self, Advance, Concern, Tx, instances::InstanceRow},
+    store::{self, Advance, Concern, Dialect, Tx, instances::InstanceRow},
 };
 
 /// Segments of one page: they are rated and captured together.
@@ -26,6 +28,10 @@ const PAGE: u32 = 200;
 
 /// Intervals of one team in one transaction; what is left is due at once in the next.
 const MOST_INTERVALS: usize = 4_000;
+
+/// Teams that are charged at the same time where the database takes more than one writer: one is rated while another
+/// is written.
+const TEAMS_ABREAST: usize = 4;
 
 /// What a transaction of the meter writes besides its journal.
 #[derive(Default)]
@@ -37,6 +43,10 @@ struct Billed {
 impl App {
     /// One pass over everything that is due. Gives the number of intervals charged.
     pub async fn meter(&self, op: &Op) -> Result<usize> {
+        let abreast = match self.db.dialect() {
+            Dialect::Sqlite => 1,
+            Dialect::Postgres => TEAMS_ABREAST,
+        };
         let mut charged = 0;
         let mut after: Option<SegmentId> = None;
         loop {
@@ -49,8 +59,12 @@ impl App {
             for segment in page {
                 teams.entry(segment.team).or_default().push(segment);
             }
-            for (team, segments) in teams {
-                match self.meter_segments(op, team, segments).await {
+            let metering = stream::iter(teams);
+            let metering =
+                metering.map(async |(team, segments)| (team, self.meter_segments(op, team, segments).await));
+            let mut metered = std::pin::pin!(metering.buffer_unordered(abreast));
+            while let Some((team, outcome)) = metered.next().await {
+                match outcome {
                     Ok(count) => charged += count,
                     // One team's trouble must not stop the others' meters; the next pass tries again.
                     Err(error) => tracing::error!(%team, ?error, "metering failed"),

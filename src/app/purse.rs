@@ -34,7 +34,7 @@ impl Purse {
         let mut room: Option<BudgetRoom> = None;
         if let Some(member) = &scope.member {
             let user = User { member: member.id, api_key: api_key(op) };
-            for (budget, period) in journal.budgets_of(user, op.now()) {
+            for (budget, period) in journal.budgets_of(user, op.now())? {
                 let left = budget.left(&period)?;
                 if budget.binds_launches() && room.as_ref().is_none_or(|tightest| left < tightest.left) {
                     let (name, ceiling) = (budget.name.clone(), budget.ceiling);

@@ -3,7 +3,7 @@
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::{App, gate::Outcome};
+use super::{App, gate::Outcome, products::stale};
 use crate::{
     error::{Error, Findings, Result},
     ids::{OutboxId, TeamId, WebhookId},
@@ -34,6 +34,18 @@ pub struct NewWebhook {
     pub kinds: Vec<String>,
 }
 
+/// A change of a webhook; what is absent stays.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookChange {
+    /// Where messages are sent, as for a new one. What is on its way goes there too.
+    pub url: Option<String>,
+    /// What the kinds of wanted messages begin with; at most 32. Empty: every message.
+    pub kinds: Option<Vec<String>>,
+    /// Whether it gets messages. One that rests gets none of those that are written meanwhile; what was on its way waits.
+    pub active: Option<bool>,
+}
+
 /// A webhook, without its secret.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct WebhookView {
@@ -45,6 +57,8 @@ pub struct WebhookView {
     pub kinds: Vec<String>,
     /// Whether it gets messages.
     pub active: bool,
+    /// Raised by every change; the ETag is made of it.
+    pub version: i64,
     /// Who made it.
     pub created_by: String,
     /// When it was made.
@@ -101,6 +115,7 @@ impl From<WebhookRow> for WebhookView {
             url: row.url,
             kinds: row.kinds.0,
             active: row.active,
+            version: row.version,
             created_by: row.created_by,
             created_at: row.created_at,
         }
@@ -133,10 +148,10 @@ const MOST_DUE: u32 = 128;
 /// Messages that are under way at the same time.
 const ABREAST: usize = 16;
 
-fn check(new: &NewWebhook) -> Result<()> {
+fn check(kinds: &[String]) -> Result<()> {
     let mut findings = Findings::new();
-    findings.check(new.kinds.len() <= 32, "/kinds", "at most 32 beginnings");
-    for (index, kind) in new.kinds.iter().enumerate().take(32) {
+    findings.check(kinds.len() <= 32, "/kinds", "at most 32 beginnings");
+    for (index, kind) in kinds.iter().enumerate().take(32) {
         let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_');
         let fine = (1..=64).contains(&kind.len()) && kind.chars().all(word);
         findings.check(
@@ -156,7 +171,7 @@ async fn webhook_in(conn: &mut Conn, team: TeamId, id: WebhookId) -> Result<Webh
 impl App {
     /// Makes a webhook: it gets the messages that are written from now on.
     pub async fn webhook_create(&self, op: &Op, team: &str, new: NewWebhook) -> Result<IssuedWebhook> {
-        check(&new)?;
+        check(&new.kinds)?;
         self.unless_answered(op).await?;
         let mut read = self.db.read().await?;
         let scope = self.enter(op, &mut read, team).await?;
@@ -208,6 +223,60 @@ impl App {
         self.look(op, &scope.asker, Action::ListWebhooks, resource, Facts::default()).await?;
         let rows = read.webhooks_page(scope.team.id, page.after(), limit + 1).await?;
         Ok(Items::cut(rows, limit, |row| row.id.to_string()).map(WebhookView::from))
+    }
+
+    /// One webhook.
+    pub async fn webhook_fetch(&self, op: &Op, team: &str, id: WebhookId) -> Result<WebhookView> {
+        let mut read = self.db.read().await?;
+        let scope = self.enter(op, &mut read, team).await?;
+        let row = webhook_in(&mut read, scope.team.id, id).await?;
+        let resource = Resource::team(row.team);
+        self.look(op, &scope.asker, Action::GetWebhook, resource, Facts::default()).await?;
+        Ok(row.into())
+    }
+
+    /// Changes a webhook, if it is still at the expected version.
+    pub async fn webhook_update(
+        &self,
+        op: &Op,
+        team: &str,
+        id: WebhookId,
+        expected: i64,
+        change: WebhookChange,
+    ) -> Result<WebhookView> {
+        check(change.kinds.as_deref().unwrap_or_default())?;
+        self.unless_answered(op).await?;
+        let mut read = self.db.read().await?;
+        let scope = self.enter(op, &mut read, team).await?;
+        drop(read);
+        let resource = Resource::team(scope.team.id);
+        self.look(op, &scope.asker, Action::UpdateWebhook, resource.clone(), Facts::default()).await?;
+        if let Some(url) = &change.url {
+            self.webhooks.check(url).await.map_err(|told| Error::field("/url", told))?;
+        }
+        let mut tx = self.begin(op).await?;
+        let scope = self.enter(op, &mut tx, team).await?;
+        let mut row = webhook_in(&mut tx, scope.team.id, id).await?;
+        let (mut tx, permit) =
+            self.permit(op, tx, &scope.asker, Action::UpdateWebhook, resource, Facts::default()).await?;
+        row.url = change.url.unwrap_or(row.url);
+        row.kinds = change.kinds.map_or(row.kinds, Json);
+        row.active = change.active.unwrap_or(row.active);
+        row.version = expected;
+        if !tx.webhook_update(&row).await? {
+            return Err(stale());
+        }
+        row.version += 1;
+        let view = WebhookView::from(row);
+        let outcome = Outcome {
+            team: scope.team.id.to_string(),
+            target: id.to_string(),
+            document: serde_json::json!({ "url": view.url, "kinds": view.kinds, "active": view.active }),
+            status: 200,
+            answer: &view,
+        };
+        self.conclude(op, tx, &permit, outcome).await?;
+        Ok(view)
     }
 
     /// Takes a webhook away; what was on its way there is not sent any more.

@@ -84,6 +84,25 @@ pub(crate) enum WebhookCommand {
     },
     /// List webhooks
     Ls,
+    /// Show a webhook
+    Show {
+        /// Webhook, by id
+        webhook: String,
+    },
+    /// Change a webhook: where it sends to, what it wants, whether it rests
+    Set {
+        /// Webhook, by id
+        webhook: String,
+        /// Where to
+        #[arg(long)]
+        url: Option<String>,
+        /// Beginning of the kinds of messages that are wanted, such as budget.
+        #[arg(long = "kind", value_name = "KIND")]
+        kinds: Option<Vec<String>>,
+        /// Let it get messages, or rest
+        #[arg(long)]
+        active: Option<bool>,
+    },
     /// Delete a webhook
     Rm {
         /// Webhook, by id
@@ -150,6 +169,13 @@ impl WebhookCommand {
                 client.post(webhooks, json!({ "url": url, "kinds": kinds })).await.map(Answer::One)
             }
             Self::Ls => Ok(Answer::List(client.list(webhooks, &[], usize::MAX).await?, WEBHOOKS)),
+            Self::Show { webhook } => {
+                client.get(&["teams", team, "webhooks", &webhook], &[]).await.map(Answer::One)
+            }
+            Self::Set { webhook, url, kinds, active } => {
+                let body = json!({ "url": url, "kinds": kinds, "active": active });
+                client.patch(&["teams", team, "webhooks", &webhook], body).await.map(Answer::One)
+            }
             Self::Rm { webhook } => {
                 client.delete(&["teams", team, "webhooks", &webhook]).await?;
                 Ok(Answer::Done(format!("Webhook {webhook} is deleted.")))

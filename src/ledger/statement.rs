@@ -92,7 +92,7 @@ pub struct Usage {
     pub charges: u64,
     /// What they sum to.
     pub total: Credits,
-    /// The part that nobody could pay when it was charged: it is owed.
+    /// The part that nobody could pay when it was charged, and is owed, less what corrections took off that.
     pub owed: Credits,
     /// By member.
     pub by_member: Vec<UseLine>,
@@ -119,7 +119,7 @@ pub struct Used {
     pub charges: u64,
     /// What they sum to.
     pub amount: Credits,
-    /// The part that is owed.
+    /// The part that is owed, less what was taken off what was owed.
     pub uncovered: Credits,
 }
 

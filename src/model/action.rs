@@ -155,6 +155,8 @@ actions! {
     DeleteAlert = "deleteAlert" in "balance_alert" Write;
     CreateWebhook = "createWebhook" in "webhook" Write;
     ListWebhooks = "listWebhooks" in "webhook" View;
+    GetWebhook = "getWebhook" in "webhook" View;
+    UpdateWebhook = "updateWebhook" in "webhook" Write;
     DeleteWebhook = "deleteWebhook" in "webhook" Write;
     TestWebhook = "testWebhook" in "webhook" Use;
     ListDeliveries = "listDeliveries" in "webhook" View;

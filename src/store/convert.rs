@@ -3,6 +3,7 @@
 //! The ground does not know sqlx, so its types are stored through [`Arg`] and [`Column`] as one of the few
 //! types that both databases have.
 
+use serde::de::DeserializeOwned;
 use sqlx::{Decode, Encode, Postgres, Sqlite, Type, error::BoxDynError};
 
 use crate::{
@@ -52,7 +53,11 @@ pub trait Arg {
 /// A value that can be read from a column.
 pub trait Column: Sized {
     /// What is stored.
-    type Stored: for<'r> Decode<'r, Sqlite> + for<'r> Decode<'r, Postgres> + Type<Sqlite> + Type<Postgres>;
+    type Stored: for<'r> Decode<'r, Sqlite>
+        + for<'r> Decode<'r, Postgres>
+        + Type<Sqlite>
+        + Type<Postgres>
+        + DeserializeOwned;
     /// The value behind what is stored, or why it is none.
     fn from_stored(stored: Self::Stored) -> Result<Self, BoxDynError>;
 }
@@ -75,6 +80,7 @@ impl<T: Column> Column for Option<T>
 where
     Option<T::Stored>:
         for<'r> Decode<'r, Sqlite> + for<'r> Decode<'r, Postgres> + Type<Sqlite> + Type<Postgres>,
+    T::Stored: DeserializeOwned,
 {
     type Stored = Option<T::Stored>;
     fn from_stored(stored: Self::Stored) -> Result<Self, BoxDynError> {
@@ -131,7 +137,7 @@ impl<T: serde::Serialize> Arg for Json<T> {
     }
 }
 
-impl<T: serde::de::DeserializeOwned> Column for Json<T> {
+impl<T: DeserializeOwned> Column for Json<T> {
     type Stored = String;
     fn from_stored(stored: String) -> Result<Self, BoxDynError> {
         Ok(Json(serde_json::from_str(&stored)?))

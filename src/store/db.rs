@@ -28,6 +28,8 @@ const RESTED: Duration = Duration::from_secs(1);
 const LOWEST_SQLITE: &str = "3.51.3";
 /// Page cache of a connection, in KiB; SQLite takes it as a negative number.
 const CACHE_KIB: &str = "-65536";
+/// Prepared statements that a connection keeps: more than there are in the store.
+const STATEMENTS: usize = 1_000;
 
 const VERSION_SQLITE: &str = "SELECT sqlite_version()";
 const STANDBY_POSTGRES: &str = "SELECT pg_is_in_recovery()";
@@ -87,6 +89,7 @@ impl Db {
             .pragma("trusted_schema", "OFF")
             .pragma("temp_store", "MEMORY")
             .pragma("cache_size", CACHE_KIB)
+            .statement_cache_capacity(STATEMENTS)
             .disable_statement_logging();
         check_sqlite(&options).await?;
         let writer = Writer::start(options.clone().optimize_on_close(true, None)).await?;
@@ -103,7 +106,9 @@ impl Db {
         let options = PgConnectOptions::from_str(address)
             .map_err(|error| Error::Address(error.to_string()))?
             .application_name("muster")
-            .options([("lock_timeout", lock_wait_ms.as_str())])
+            .statement_cache_capacity(STATEMENTS)
+            // Our statements are short, and compiling one takes longer than running it.
+            .options([("lock_timeout", lock_wait_ms.as_str()), ("jit", "off")])
             .disable_statement_logging();
         let flusher = Flusher::start(options.clone());
         // Commits wait for the disk together; `flusher` says how.

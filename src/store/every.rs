@@ -118,11 +118,20 @@ impl Conn {
     pub(super) async fn each_row<T: Keyed>(&mut self, mut visit: impl FnMut(T)) -> Result<()> {
         let mut after = T::FIRST();
         while let Some((rows, last)) = self.page_after::<T>(after).await? {
+            let is_last = !is_full(&rows);
             after = last;
             rows.into_iter().for_each(&mut visit);
+            if is_last {
+                break;
+            }
         }
         Ok(())
     }
+}
+
+/// Whether there may be rows after those of a page.
+pub(super) fn is_full<T>(page: &[T]) -> bool {
+    page.len() >= PAGE as usize
 }
 
 fn number(number: u64) -> i64 {

@@ -1,13 +1,15 @@
 //! A statement with its arguments, and the rows that come of it. One text for both databases.
 
 use futures_util::TryStreamExt;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 use sqlx::{
-    Arguments, Either, Executor, Row as _, postgres::PgArguments, postgres::PgRow, sqlite::SqliteArguments,
-    sqlite::SqliteRow,
+    Arguments, Either, Executor, Row as _, error::BoxDynError, postgres::PgArguments, postgres::PgRow,
+    sqlite::SqliteArguments, sqlite::SqliteRow,
 };
 
 use super::{
-    convert::{Arg, Column},
+    convert::{Arg, Column, Json},
     error::{Error, Result},
     tx::{Conn, Wire},
 };
@@ -18,6 +20,8 @@ pub enum Row {
     Sqlite(SqliteRow),
     /// From Postgres.
     Postgres(PgRow),
+    /// From Postgres, as JSON: a row of one of several shapes, see [`Query::parts`].
+    Json(Map<String, Value>),
 }
 
 impl Row {
@@ -26,11 +30,11 @@ impl Row {
     /// # Errors
     /// [`Error::Decode`] when there is no such column, or its value is none of that type.
     pub fn get<T: Column>(&self, name: &str) -> Result<T> {
-        let stored = match self {
-            Self::Sqlite(row) => row.try_get::<T::Stored, _>(name),
-            Self::Postgres(row) => row.try_get::<T::Stored, _>(name),
-        };
-        read(stored, &name)
+        match self {
+            Self::Sqlite(row) => read(row.try_get::<T::Stored, _>(name), &name),
+            Self::Postgres(row) => read(row.try_get::<T::Stored, _>(name), &name),
+            Self::Json(row) => read(T::Stored::deserialize(row.get(name).unwrap_or(&Value::Null)), &name),
+        }
     }
 
     /// The value of the column at this place, counted from 0.
@@ -38,15 +42,18 @@ impl Row {
     /// # Errors
     /// [`Error::Decode`] when there is no such column, or its value is none of that type.
     pub fn at<T: Column>(&self, place: usize) -> Result<T> {
-        let stored = match self {
-            Self::Sqlite(row) => row.try_get::<T::Stored, _>(place),
-            Self::Postgres(row) => row.try_get::<T::Stored, _>(place),
-        };
-        read(stored, &place)
+        match self {
+            Self::Sqlite(row) => read(row.try_get::<T::Stored, _>(place), &place),
+            Self::Postgres(row) => read(row.try_get::<T::Stored, _>(place), &place),
+            Self::Json(_) => read(Err::<T::Stored, _>("a row in JSON has names only"), &place),
+        }
     }
 }
 
-fn read<T: Column>(stored: sqlx::Result<T::Stored>, column: &dyn std::fmt::Display) -> Result<T> {
+fn read<T: Column>(
+    stored: std::result::Result<T::Stored, impl Into<BoxDynError>>,
+    column: &dyn std::fmt::Display,
+) -> Result<T> {
     let value = stored.map_err(Into::into).and_then(T::from_stored);
     value.map_err(|source| Error::Decode { column: column.to_string(), source })
 }
@@ -141,8 +148,10 @@ impl<'c> Query<'c> {
     /// Whatever the database says; the transaction is broken after it.
     pub async fn all<T: Record + Send>(self) -> Result<Vec<T>> {
         let mut rows = Vec::new();
-        self.each(&mut |row| {
-            rows.push(T::from_row(row)?);
+        self.each(&mut |step| {
+            if let Step::Row(row) = step {
+                rows.push(T::from_row(&row)?);
+            }
             Ok(())
         })
         .await?;
@@ -155,9 +164,9 @@ impl<'c> Query<'c> {
     /// Whatever the database says; the transaction is broken after it.
     pub async fn optional<T: Record + Send>(self) -> Result<Option<T>> {
         let mut found = None;
-        self.each(&mut |row| {
-            if found.is_none() {
-                found = Some(T::from_row(row)?);
+        self.each(&mut |step| {
+            if let (Step::Row(row), None) = (step, &found) {
+                found = Some(T::from_row(&row)?);
             }
             Ok(())
         })
@@ -178,19 +187,81 @@ impl<'c> Query<'c> {
     /// # Errors
     /// Whatever the database says; the transaction is broken after it.
     pub async fn execute(self) -> Result<u64> {
-        self.each(&mut |_| Ok(())).await
+        let mut touched = 0;
+        self.each(&mut |step| {
+            if let Step::Done(rows) = step {
+                touched += rows;
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(touched)
     }
 
-    /// Runs the statement and shows each row as it arrives. Not generic, so that the drivers are compiled
-    /// once.
-    async fn each(self, visit: &mut (dyn FnMut(&Row) -> Result<()> + Send)) -> Result<u64> {
+    /// Reads several lists in one go, and shows each row with the number of its list, from 0. SQLite runs one
+    /// statement for each, one after the other; Postgres, which takes only one, tells the number as `part` and the row
+    /// as JSON in `item`.
+    ///
+    /// # Errors
+    /// Whatever the database says; the transaction is broken after it.
+    pub(super) async fn parts(self, visit: &mut (dyn FnMut(usize, &Row) -> Result<()> + Send)) -> Result<()> {
+        let mut part = 0;
+        self.each(&mut |step| match step {
+            Step::Row(row @ Row::Sqlite(_)) => visit(part, &row),
+            Step::Row(row) => visit(row.get("part")?, &Row::Json(row.get::<Json<_>>("item")?.0)),
+            Step::Done(_) => {
+                part += 1;
+                Ok(())
+            }
+        })
+        .await
+    }
+
+    /// Runs several changes in one go, each of which has to touch so many rows; the number of the first that touched
+    /// others, from 0, after which the transaction is broken. SQLite runs one statement for each, one after the other;
+    /// Postgres, which takes only one, tells the numbers as the columns of its only row.
+    ///
+    /// # Errors
+    /// Whatever the database says; the transaction is broken after it.
+    pub(super) async fn touch_each(self, expected: &[u64]) -> Result<Option<usize>> {
+        let (mut part, mut astray) = (0, None);
+        let done = self
+            .each(&mut |step| {
+                match step {
+                    Step::Row(row) => {
+                        for (place, rows) in expected.iter().enumerate() {
+                            if row.at::<u64>(place)? != *rows {
+                                astray = astray.or(Some(place));
+                            }
+                        }
+                        part = expected.len();
+                    }
+                    Step::Done(rows) => {
+                        if expected.get(part).is_some_and(|expected| *expected != rows) {
+                            astray = Some(part);
+                        }
+                        part += 1;
+                    }
+                }
+                // What comes after it may rest on it, so it is not waited for.
+                if astray.is_some() { Err(Error::Moved) } else { Ok(()) }
+            })
+            .await;
+        match astray {
+            Some(place) => Ok(Some(place)),
+            None => done.map(|()| None),
+        }
+    }
+
+    /// Runs the statement and shows each step as it comes. Not generic, so that the drivers are compiled once.
+    async fn each(self, visit: &mut (dyn FnMut(Step) -> Result<()> + Send)) -> Result<()> {
         let Self { conn, sql, args, conflict } = self;
         conn.enter()?;
         let outcome = run(conn.wire(), sql, args?, visit).await;
         match outcome {
-            Ok(touched) => {
+            Ok(()) => {
                 conn.leave();
-                Ok(touched)
+                Ok(())
             }
             Err(error @ Error::Unique(_)) => Err(match conflict {
                 Some(meaning) => Error::Told(Box::new(meaning().with_inside(error))),
@@ -201,34 +272,40 @@ impl<'c> Query<'c> {
     }
 }
 
+/// What comes of a statement.
+enum Step {
+    Row(Row),
+    /// It is done, and has touched so many rows.
+    Done(u64),
+}
+
 async fn run(
     wire: Wire<'_>,
     sql: &'static str,
     args: Args,
-    visit: &mut (dyn FnMut(&Row) -> Result<()> + Send),
-) -> Result<u64> {
-    let mut touched = 0;
+    visit: &mut (dyn FnMut(Step) -> Result<()> + Send),
+) -> Result<()> {
     match (wire, args) {
         (Wire::Sqlite(wire), Args::Sqlite(args)) => {
             let mut steps = wire.fetch_many(sqlx::query_with(sql, args));
             while let Some(step) = steps.try_next().await? {
-                match step {
-                    Either::Left(done) => touched += done.rows_affected(),
-                    Either::Right(row) => visit(&Row::Sqlite(row))?,
-                }
+                visit(match step {
+                    Either::Left(done) => Step::Done(done.rows_affected()),
+                    Either::Right(row) => Step::Row(Row::Sqlite(row)),
+                })?;
             }
         }
         (Wire::Postgres(wire), Args::Postgres(args)) => {
             let mut steps = wire.fetch_many(sqlx::query_with(sql, args));
             while let Some(step) = steps.try_next().await? {
-                match step {
-                    Either::Left(done) => touched += done.rows_affected(),
-                    Either::Right(row) => visit(&Row::Postgres(row))?,
-                }
+                visit(match step {
+                    Either::Left(done) => Step::Done(done.rows_affected()),
+                    Either::Right(row) => Step::Row(Row::Postgres(row)),
+                })?;
             }
         }
         // The arguments were made for this very connection, so the two cannot differ.
         _ => return Err(Error::Broken),
     }
-    Ok(touched)
+    Ok(())
 }

@@ -66,7 +66,8 @@ const COUNTED: &str = "
 
 const USED: &str = "
     SELECT c.member, m.account, c.kind, s.sku, c.component_digest, COUNT(*) AS charges,
-           CAST(SUM(c.amount) AS BIGINT) AS amount, CAST(SUM(c.uncovered) AS BIGINT) AS uncovered
+           CAST(SUM(c.amount) AS BIGINT) AS amount,
+           CAST(SUM(CASE WHEN c.amount < 0 THEN -c.uncovered ELSE c.uncovered END) AS BIGINT) AS uncovered
     FROM charges c
     JOIN transactions t ON t.id = c.transaction_id
     JOIN segments s ON s.id = c.segment JOIN members m ON m.id = c.member
@@ -76,7 +77,8 @@ const USED: &str = "
     GROUP BY c.member, m.account, c.kind, s.sku, c.component_digest
     UNION ALL
     SELECT c.member, m.account, c.kind, s.sku, c.component_digest, COUNT(*),
-           CAST(SUM(c.amount) AS BIGINT), CAST(SUM(c.uncovered) AS BIGINT)
+           CAST(SUM(c.amount) AS BIGINT),
+           CAST(SUM(CASE WHEN c.amount < 0 THEN -c.uncovered ELSE c.uncovered END) AS BIGINT)
     FROM charges c
     JOIN transactions t ON t.id = c.transaction_id
     JOIN segments s ON s.id = c.segment JOIN members m ON m.id = c.member

@@ -2,7 +2,7 @@
 
 use super::{
     error::Result,
-    every::{Numbered, PAGE, Placed, Used},
+    every::{Numbered, PAGE, Placed, Used, is_full},
     shares::{PeriodOf, Pin},
     tx::Read,
 };
@@ -41,8 +41,12 @@ impl Read {
             let page = self.query(BOOKED_BY_TEAM).bind(after).bind(PAGE);
             let page: Vec<(TeamId, u64)> = page.all().await?;
             let Some((last, _)) = page.last() else { return Ok(()) };
+            let is_last = !is_full(&page);
             after = last.to_string();
             page.into_iter().for_each(|(team, booked)| checks.team(team, booked));
+            if is_last {
+                return Ok(());
+            }
         }
     }
 
@@ -53,6 +57,9 @@ impl Read {
             let Some(last) = page.last() else { return Ok(()) };
             after = Some((last.header.team, last.seq));
             page.iter().for_each(|booking| checks.booking(booking));
+            if !is_full(&page) {
+                return Ok(());
+            }
         }
     }
 }

@@ -111,6 +111,9 @@ const WEBHOOKS_ACTIVE_POSTGRES: &str = "
     SELECT * FROM webhooks
     WHERE active AND team = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($1 AS TEXT)::jsonb)))";
 
+const WEBHOOK_UPDATE: &str = "
+    UPDATE webhooks SET url = $3, kinds = $4, active = $5, version = version + 1 WHERE id = $1 AND version = $2";
+
 const DELIVERIES_DROP: &str = "DELETE FROM deliveries WHERE webhook = $1";
 
 const WEBHOOK_DELETE: &str = "DELETE FROM webhooks WHERE id = $1";
@@ -231,6 +234,13 @@ impl Tx {
         let insert = self.query(WEBHOOK_INSERT).bind(row.id).bind(row.team).bind(&row.url).bind(&row.kinds);
         let insert = insert.bind(&row.secret_sealed).bind(row.active).bind(row.version);
         insert.bind(&row.created_by).bind(row.created_at).execute().await.map(drop)
+    }
+
+    /// Writes address, kinds and rest of a webhook, if it is still at the version of the row; whether it was.
+    pub async fn webhook_update(&mut self, row: &WebhookRow) -> Result<bool> {
+        let update = self.query(WEBHOOK_UPDATE).bind(row.id).bind(row.version);
+        let update = update.bind(&row.url).bind(&row.kinds).bind(row.active);
+        Ok(update.execute().await? == 1)
     }
 
     /// Takes a webhook away, with what was on its way there.

@@ -138,6 +138,23 @@ async fn a_monthly_budget_begins_anew_with_the_teams_month() {
 }
 
 #[tokio::test]
+async fn what_runs_into_a_new_month_is_reserved_there_before_it_is_metered() {
+    for stage in Stage::both("100", "50").await {
+        let site = &stage.site;
+        // To ten minutes before December.
+        site.clock.advance(Span::from_seconds(8 * 86_400 + 55_380));
+        site.post(&site.owner, "budgets", budget("all", "2.5")).await.want(201);
+        stage.launch(&site.worker, "one").await;
+        stage.launch(&site.worker, "two").await;
+        site.clock.advance(Span::from_seconds(660));
+        let refused = site.post(&site.worker, "instances", launch("three")).await.want(403);
+        let limit = json!({ "name": "budget", "max": "2.5", "used": "2", "requested": "1" });
+        assert_eq!(refused["denials"][0]["limit"], limit, "{refused:#}");
+        site.assert_sound().await;
+    }
+}
+
+#[tokio::test]
 async fn a_change_of_time_zone_counts_the_month_anew_and_forgets_nothing() {
     for stage in Stage::both("100", "50").await {
         let site = &stage.site;

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where it is wrong")]
 
+#[path = "../support/provider.rs"]
+mod fake;
 #[path = "../support/postgres.rs"]
 mod postgres;
 
@@ -13,7 +15,6 @@ mod budgets;
 mod charges;
 mod credits;
 mod exhaustion;
-mod fake;
 mod focus;
 mod hammer;
 mod ledger;

@@ -259,3 +259,39 @@ async fn a_secret_is_shown_once_and_a_webhook_is_the_owners_and_admins() {
         site.post(&site.owner, "webhooks", json!({ "url": url })).await.fails(409, "too-many");
     }
 }
+
+#[tokio::test]
+async fn a_webhook_is_changed_at_the_version_that_was_read_and_rests_when_it_is_told_to() {
+    for stage in Stage::both("0", "0").await {
+        let site = &stage.site;
+        let ((desk, one), (other, two)) = (Desk::open().await, Desk::open().await);
+        desk.answer(&[500]);
+        let made = hook(site, &one, json!([])).await;
+        let path = format!("webhooks/{}", made["id"].as_str().unwrap());
+        budget_message(site, "fails at first").await;
+        assert_eq!(stage.deliver().await, 0);
+
+        let rest = json!({ "active": false });
+        site.change(&site.worker, "PATCH", &path, Some(&json!(1)), rest.clone()).await.fails(403, "refused");
+        let resting = site.change(&site.owner, "PATCH", &path, Some(&json!(1)), rest.clone()).await.want(200);
+        assert_eq!((&resting["active"], &resting["version"]), (&json!(false), &json!(2)));
+        site.change(&site.owner, "PATCH", &path, Some(&json!(1)), rest).await.fails(412, "stale-version");
+        site.clock.advance(Span::from_seconds(3_600));
+        budget_message(site, "written while it rests").await;
+        assert_eq!((stage.deliver().await, desk.came().len()), (0, 1));
+
+        let inside = site
+            .change(&site.owner, "PATCH", &path, Some(&json!(2)), json!({ "url": "http://10.1.2.3/" }))
+            .await
+            .want(422);
+        assert_eq!(inside["errors"][0]["pointer"], "/url");
+        let change = json!({ "active": true, "url": two, "kinds": ["budget."] });
+        site.change(&site.owner, "PATCH", &path, Some(&json!(2)), change).await.want(200);
+        // What waited goes to the new address; what was written meanwhile went nowhere.
+        assert_eq!((stage.deliver().await, desk.came().len(), other.came().len()), (1, 1, 1));
+        assert_signed(&other.came()[0], made["secret"].as_str().unwrap());
+        let seen = site.get(&site.owner, &path).await.want(200);
+        assert_eq!((&seen["url"], &seen["kinds"]), (&json!(two), &json!(["budget."])));
+        assert_eq!(seen["secret"], Value::Null);
+    }
+}

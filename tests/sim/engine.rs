@@ -48,6 +48,8 @@ struct State {
     late: Vec<(Timestamp, Container)>,
     /// Whether the next containers are slow to come.
     slow: bool,
+    /// Our volumes, and the bytes in each.
+    volumes: BTreeMap<String, u64>,
 }
 
 #[derive(Clone)]
@@ -56,6 +58,10 @@ struct Container {
     generation: u32,
     digest: String,
     accelerators: Vec<String>,
+    /// The bytes that it has written to its disk.
+    layer: u64,
+    /// Which of its runs this is, from 0.
+    nth: u32,
     run: Run,
 }
 
@@ -78,6 +84,32 @@ pub(crate) struct Run {
     pub(crate) seen_at: Option<Timestamp>,
     /// Whether its container was taken away by somebody else, so that its end cannot be told.
     pub(crate) taken: bool,
+}
+
+/// What was found stored when a host was counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// When, by the server's clock.
+    pub(crate) at: Timestamp,
+    /// The name of a volume, or the instance whose disk it is.
+    pub(crate) what: String,
+    /// The bytes in it.
+    pub(crate) bytes: u64,
+}
+
+impl Run {
+    fn begun(at: Timestamp, skew: Span) -> Self {
+        Self {
+            told_start: at + skew,
+            told_end: None,
+            true_start: at,
+            true_end: None,
+            code: None,
+            heard_at: None,
+            seen_at: None,
+            taken: false,
+        }
+    }
 }
 
 impl Engine {
@@ -139,6 +171,17 @@ impl Engine {
         self.state().slow = slow;
     }
 
+    /// What is stored there grows or shrinks.
+    pub(crate) fn write(&self, bytes: u64) {
+        let mut state = self.state();
+        for (place, written) in state.volumes.values_mut().enumerate() {
+            *written = if place % 2 == 0 { *written + bytes } else { bytes };
+        }
+        for container in state.containers.values_mut() {
+            container.layer += bytes / 2;
+        }
+    }
+
     /// The machine lost its power a while ago and is back: what ran has ended then, and the engine makes up times.
     pub(crate) fn restart(&self, ago: Span, runs: &Runs) {
         let (now, mut state) = (self.truth.now(), self.state());
@@ -187,21 +230,30 @@ impl Container {
     }
 }
 
-/// What ran on all hosts, also in containers that are gone.
+/// What ran on all hosts, also in containers that are gone, and what was found stored there.
 #[derive(Default)]
-pub(crate) struct Runs(Mutex<BTreeMap<(InstanceId, u32), Run>>);
+pub(crate) struct Runs(Mutex<BTreeMap<(InstanceId, u32, u32), Run>>, Mutex<Vec<Count>>);
 
 impl Runs {
     fn note(&self, _name: &str, container: &Container) {
         let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let run = runs.entry((container.instance, container.generation)).or_insert(container.run.clone());
+        let run = runs
+            .entry((container.instance, container.generation, container.nth))
+            .or_insert(container.run.clone());
         let heard_at = run.heard_at.max(container.run.heard_at);
         *run = Run { heard_at, ..container.run.clone() };
     }
 
+    /// The runs of an instance, in their order.
     pub(crate) fn of(&self, instance: InstanceId) -> Vec<Run> {
         let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.iter().filter(|((id, _), _)| *id == instance).map(|(_, run)| run.clone()).collect()
+        runs.iter().filter(|((id, ..), _)| *id == instance).map(|(_, run)| run.clone()).collect()
+    }
+
+    /// What was found of this volume or disk, in the order of counting.
+    pub(crate) fn counts_of(&self, what: &str) -> Vec<Count> {
+        let counts = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().filter(|count| count.what == what).cloned().collect()
     }
 }
 
@@ -332,16 +384,9 @@ impl Backend for Line {
                 generation: launch.generation,
                 digest: launch.spec_digest.clone(),
                 accelerators: launch.accelerators.clone(),
-                run: Run {
-                    told_start: now + state.skew,
-                    told_end: None,
-                    true_start: now,
-                    true_end: None,
-                    code: None,
-                    heard_at: None,
-                    seen_at: None,
-                    taken: false,
-                },
+                layer: 64 << 20,
+                nth: 0,
+                run: Run::begun(now, state.skew),
             };
             if state.slow {
                 if !state.late.iter().any(|(_, one)| one.name() == id) {
@@ -356,12 +401,38 @@ impl Backend for Line {
     }
 
     async fn start(&self, id: &str, _installation: InstallationId) -> Result<()> {
-        // Nobody in the script starts again what has ended; a disk does not outlive its container here.
-        Err(Error::new(Trouble::Missing, format!("the disk of {id} is gone")))
+        let now = self.engine.truth.now();
+        self.call(|state| {
+            let (refuses, skew) = (state.refuses, state.skew);
+            let missing = || Error::new(Trouble::Missing, format!("No such container: {id}"));
+            let found = state.containers.get_mut(id).ok_or_else(missing)?;
+            if found.run.true_end.is_none() {
+                return Ok(());
+            }
+            if refuses {
+                return Err(Error::new(Trouble::Refused, "the engine does not want to"));
+            }
+            (found.nth, found.layer) = (found.nth + 1, found.layer + (64 << 20));
+            found.run = Run::begun(now, skew);
+            self.runs.note(id, found);
+            Ok(())
+        })
     }
 
     async fn usage(&self, _installation: InstallationId) -> Result<Usage> {
-        self.call(|_| Ok(Usage::default()))
+        let usage = self.call(|state| {
+            let layer = |one: &Container| (one.instance, one.generation, one.layer);
+            Ok(Usage {
+                volumes: state.volumes.iter().map(|(name, bytes)| (name.clone(), *bytes)).collect(),
+                writable_layers: state.containers.values().map(layer).collect(),
+            })
+        })?;
+        let at = self.clock.now();
+        let volumes = usage.volumes.iter().map(|(name, bytes)| (name.clone(), *bytes));
+        let layers = usage.writable_layers.iter().map(|(id, _, bytes)| (id.to_string(), *bytes));
+        let counts = volumes.chain(layers).map(|(what, bytes)| Count { at, what, bytes });
+        self.runs.1.lock().unwrap_or_else(PoisonError::into_inner).extend(counts);
+        Ok(usage)
     }
 
     async fn list(&self, _installation: InstallationId) -> Result<Vec<Seen>> {
@@ -422,11 +493,14 @@ impl Backend for Line {
 
     async fn volume_ensure(
         &self,
-        _name: &str,
+        name: &str,
         _installation: InstallationId,
         _labels: &[(String, String)],
     ) -> Result<()> {
-        self.call(|_| Ok(()))
+        self.call(|state| {
+            state.volumes.entry(name.to_owned()).or_insert(1 << 20);
+            Ok(())
+        })
     }
 
     async fn network_ensure(&self, _team: TeamId, _of: InstallationId, _pool: SubnetPool) -> Result<()> {

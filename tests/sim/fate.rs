@@ -15,6 +15,8 @@ use crate::dice::Dice;
 /// How often things go wrong, in percent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Weather {
+    /// Whether the disk is full: nothing can be stored.
+    pub(crate) full: bool,
     /// Transactions that do not begin, or are refused at their commit.
     pub(crate) refused: u64,
     /// Transactions that are stored while their caller hears otherwise.
@@ -135,8 +137,11 @@ impl Faults for Fate {
         if thread.passes() {
             return Err(Error::Closed);
         }
+        let full = "database or disk is full".to_owned();
+        if thread.weather.full {
+            return Err(Error::Commit(full));
+        }
         if thread.dice.below(200) < thread.weather.refused {
-            let full = "database or disk is full".to_owned();
             return Err(*thread.dice.one_of(&[true, false])).map_err(|whole| match whole {
                 true => Error::Commit(full),
                 false => Error::ReadOnly,

@@ -46,6 +46,8 @@ pub(crate) struct Team {
     pub(crate) slug: &'static str,
     pub(crate) owner: Actor,
     pub(crate) members: Vec<(MemberId, Actor)>,
+    /// An API key of each of them.
+    pub(crate) keys: Vec<Actor>,
 }
 
 /// Lengths that a run goes by.
@@ -58,7 +60,7 @@ pub(crate) fn settings(interval: Span, runway: Span, folder: &Path) -> Settings 
         runway,
         stop_latency: Span::from_micros(interval.as_micros() / 2),
         down_after: Span::from_seconds(60),
-        probe_every: Span::from_seconds(86_400),
+        probe_every: Span::from_micros(interval.as_micros() * 10),
         two_person_above: None,
         network_pool: "10.201.0.0/16".parse().unwrap(),
         simulated_dir: folder.to_owned(),
@@ -85,7 +87,7 @@ impl Foundation {
         let user: UserId = op.id();
         plant_operator(&mut tx, user).await;
         let operator = Actor::User { user, session: op.id(), reset_only: false, since: FOUNDED };
-        let teams = vec![
+        let mut teams = vec![
             plant_team(&mut tx, &op, "wallets", true).await,
             plant_team(&mut tx, &op, "pool", false).await,
         ];
@@ -126,6 +128,9 @@ impl Foundation {
             hosts.push((host.id, name.to_owned()));
         }
         plant_offer(&app, &operator).await;
+        for team in &mut teams {
+            plant_keys(&app, team).await;
+        }
         app.close().await;
         Self { folder, database, policies, plugins, operator, hosts, teams, _kept: kept }
     }
@@ -141,10 +146,12 @@ async fn plant_operator(tx: &mut Tx, user: UserId) {
 async fn plant_team(tx: &mut Tx, op: &Op, slug: &'static str, by_wallet: bool) -> Team {
     const TEAM: &str = "
         INSERT INTO teams (id, slug, name, description, preset, spending, limits, version, created_at)
-        VALUES ($1, $2, $2, '', $3, $4, '{}', 1, 0)";
+        VALUES ($1, $2, $2, '', $3, $4, '{}', 1, $5)";
     let team: TeamId = op.id();
     let (preset, spending) = if by_wallet { ("glows", "wallet") } else { ("novita", "pool") };
-    tx.query(TEAM).bind(team).bind(slug).bind(preset).bind(spending).execute().await.unwrap();
+    // Its first month is the one that runs begin in; else each of them would first close every month since 1970.
+    let new = tx.query(TEAM).bind(team).bind(slug).bind(preset).bind(spending);
+    new.bind(FOUNDED).execute().await.unwrap();
     tx.usage_insert(&team.to_string(), team).await.unwrap();
     for &kind in AccountKind::ALL.iter().filter(|kind| !kind.is_personal()) {
         tx.account_insert(&Account::open(op.id(), team, None, kind, FOUNDED)).await.unwrap();
@@ -152,7 +159,7 @@ async fn plant_team(tx: &mut Tx, op: &Op, slug: &'static str, by_wallet: bool) -
     let (_, owner) = plant_member(tx, op, team, "owner", "owner").await;
     let ann = plant_member(tx, op, team, "ann", if by_wallet { "member" } else { "developer" }).await;
     let bob = plant_member(tx, op, team, "bob", if by_wallet { "member" } else { "developer" }).await;
-    Team { id: team, slug, owner, members: vec![ann, bob] }
+    Team { id: team, slug, owner, members: vec![ann, bob], keys: Vec::new() }
 }
 
 async fn plant_member(tx: &mut Tx, op: &Op, team: TeamId, account: &str, role: &str) -> (MemberId, Actor) {
@@ -186,4 +193,18 @@ async fn plant_offer(app: &App, operator: &Actor) {
     let image = json!({ "name": "base", "reference": "base:1", "published": true });
     let image = serde_json::from_value(image).unwrap();
     app.image_create(&app.op(operator.clone()), image).await.unwrap();
+    for (kind, price) in [("drive", "0.123457"), ("stopped", "0.071")] {
+        let rate = serde_json::from_value(json!({ "kind": kind, "price_per_gib_hour": price })).unwrap();
+        app.storage_rate_put(&app.op(operator.clone()), rate).await.unwrap();
+    }
+}
+
+/// One API key of each member, which may do all that the member may.
+async fn plant_keys(app: &App, team: &mut Team) {
+    for (member, actor) in &team.members {
+        let new = serde_json::from_value(json!({ "name": "robot", "scopes": [] })).unwrap();
+        let issued = app.api_key_create(&app.op(actor.clone()), team.slug, new).await.unwrap();
+        let (key, scopes) = (issued.key.id, Arc::from([]));
+        team.keys.push(Actor::Key { key, team: team.id, member: *member, scopes });
+    }
 }

@@ -7,40 +7,33 @@ use std::{
 };
 
 use muster::{
-    app::{App, Parts, secrets::Seal},
+    app::{App, Parts, payments::Delivery, secrets::Seal},
     chance::Seeded,
-    error::{Error, Kind},
-    ids::{HostId, InstanceId, MemberId, TeamId, TopUpId},
+    error::Kind,
+    ids::{HostId, MemberId, TeamId},
     money::Credits,
-    op::{Actor, Idempotency, Op, SystemActor, SystemWarrant},
+    op::{Actor, Op, SystemActor, SystemWarrant},
     store::Db,
     time::{Clock as _, ManualClock, Span, Timestamp},
 };
 use serde_json::{Value, json};
 
 use crate::{
+    asks::Ask,
     dice::Dice,
     engine::{Engine, Lines, Runs},
     fate::{Fate, Weather},
     foundation::{Foundation, Team, settings},
+    provider::Fake,
 };
 
 /// How often a caller asks again before something must be wrong.
 const PATIENCE: u32 = 30;
+/// Time zones of the teams.
+pub(crate) const ZONES: [&str; 5] =
+    ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Auckland"];
 /// After so many attempts the weather is calm.
 const STORM: u32 = 3;
-
-/// A request of somebody, which can be made again.
-#[derive(Debug, Clone)]
-pub(crate) enum Ask {
-    Grant { team: usize, amount: Credits, expires_at: Option<Timestamp> },
-    TopUp { team: usize, amount: Credits },
-    Decide { team: usize, top_up: TopUpId, confirm: bool },
-    Assign { team: usize, member: usize, amount: Credits },
-    Reclaim { team: usize, member: usize, amount: Credits },
-    Launch { team: usize, member: usize, name: String, product: &'static str, units: u32 },
-    Release { team: usize, member: usize, instance: InstanceId },
-}
 
 /// Lengths and manners of one run.
 #[derive(Debug, Clone)]
@@ -52,6 +45,8 @@ pub(crate) struct Manner {
     /// The terms of each team.
     pub(crate) terms: Vec<Value>,
     pub(crate) credit_limit: Credits,
+    /// How rich people are.
+    pub(crate) wealth: i64,
     pub(crate) start: Timestamp,
 }
 
@@ -73,19 +68,23 @@ pub(crate) struct World {
     pub(crate) truth: Arc<ManualClock>,
     pub(crate) engines: BTreeMap<HostId, Arc<Engine>>,
     pub(crate) runs: Arc<Runs>,
+    /// A payment provider that behaves badly.
+    pub(crate) provider: Arc<Fake>,
     pub(crate) fate: Arc<Fate>,
     pub(crate) weather: Weather,
     pub(crate) app: Option<App>,
     /// A view of the same database, which no fault touches.
     pub(crate) db: Db,
+    /// The most that the server's clock was ever ahead of the truth.
+    pub(crate) ahead: Span,
     pub(crate) deaths: i64,
     pub(crate) steps: i64,
-    /// Whether all books are read after every step that wrote in them.
-    pub(crate) thorough: bool,
     /// How much was in the books when they were checked last.
     pub(crate) verified: (i64, i64, i64),
     /// What was asked for and got a final answer.
     pub(crate) answered: Vec<(String, Ask, Result<Value, &'static str>)>,
+    /// Codes of vouchers that somebody was shown.
+    pub(crate) codes: Vec<String>,
     pub(crate) trace: Trace,
     chance: Arc<Seeded>,
     file: PathBuf,
@@ -96,7 +95,7 @@ pub(crate) struct World {
 pub(crate) type Trace = Arc<Mutex<Vec<String>>>;
 
 impl World {
-    pub(crate) async fn new(foundation: Arc<Foundation>, seed: u64, thorough: bool, trace: Trace) -> Self {
+    pub(crate) async fn new(foundation: Arc<Foundation>, seed: u64, trace: Trace) -> Self {
         let dice = Dice::new(seed);
         let manner = manner(&dice);
         let file = foundation.folder.join(format!("{seed}.db"));
@@ -111,15 +110,17 @@ impl World {
             clock,
             engines,
             runs: Arc::default(),
+            provider: Arc::new(Fake::new(Some(seed))),
             fate: Arc::new(Fate::new(seed)),
             weather: Weather::default(),
             app: None,
             db,
+            ahead: Span::from_micros(0),
             deaths: 0,
             steps: 0,
-            thorough,
             verified: Default::default(),
             answered: Vec::new(),
+            codes: Vec::new(),
             trace,
             chance: Arc::new(Seeded::new(seed ^ 0x5eed)),
             file,
@@ -166,7 +167,7 @@ impl World {
             db: db.with_faults(self.fate.clone()),
             policies: self.foundation.policies.clone(),
             plugins: self.foundation.plugins.clone(),
-            providers: Vec::new(),
+            providers: vec![self.provider.clone()],
             seal: Seal::new(&[7; 32]),
             settings: settings(self.manner.interval, self.manner.runway, &self.foundation.folder),
             clock: self.clock.clone(),
@@ -205,6 +206,12 @@ impl World {
     pub(crate) fn pass(&self, span: Span) {
         self.clock.advance(span);
         self.truth.advance(span);
+    }
+
+    /// The server's clock jumps ahead.
+    pub(crate) fn clock_forth(&mut self, span: Span) {
+        self.clock.advance(span);
+        self.ahead = self.ahead.max(self.clock.now() - self.truth.now());
     }
 
     /// The server's clock is right again.
@@ -247,7 +254,14 @@ impl World {
     pub(crate) async fn insist(&mut self, ask: Ask) -> Result<Value, &'static str> {
         self.keys += 1;
         let key = format!("key-{}", self.keys);
-        let answer = self.insist_as(&key, &ask).await;
+        let mut answer = self.insist_as(&key, &ask).await;
+        if let (Ask::Mint { .. }, Ok(made)) = (&ask, &mut answer) {
+            // A repetition does not show the codes again.
+            for voucher in made["items"].as_array_mut().unwrap() {
+                let code = voucher.as_object_mut().unwrap().remove("code");
+                self.codes.extend(code.map(|code| code.as_str().unwrap().to_owned()));
+            }
+        }
         self.tell(match &answer {
             Ok(_) => "  done".to_owned(),
             Err(code) => format!("  refused: {code}"),
@@ -261,7 +275,7 @@ impl World {
             if attempt == STORM {
                 self.weather(Weather::default());
             }
-            let answer = self.ask(key, ask).await;
+            let answer = ask.put(&self.foundation, self.app(), key).await;
             let error = match answer {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
@@ -274,6 +288,8 @@ impl World {
                 continue;
             }
             match error.kind {
+                // A start asks the host for the container.
+                Kind::Unavailable if attempt > STORM && self.may_be_away(ask) => return Err(error.code),
                 Kind::Unavailable | Kind::Internal => {
                     assert!(attempt <= STORM, "in fine weather {ask:?} fails: {error:?}");
                     self.tell(format!("  again, because: {error:?}"));
@@ -284,72 +300,41 @@ impl World {
         panic!("no answer to {ask:?}");
     }
 
-    async fn ask(&self, key: &str, ask: &Ask) -> Result<Value, Error> {
-        let app = self.app();
-        let operator = &self.foundation.operator;
-        let op = |actor: &Actor| {
-            let mut op = app.op(actor.clone());
-            let (key, scope) = (key.to_owned(), actor.name());
-            op.idempotency = Some(Idempotency { key, scope, digest: format!("{ask:?}") });
-            op
-        };
-        let team = self.team(match ask {
-            Ask::Grant { team, .. }
-            | Ask::TopUp { team, .. }
-            | Ask::Decide { team, .. }
-            | Ask::Assign { team, .. }
-            | Ask::Reclaim { team, .. }
-            | Ask::Launch { team, .. }
-            | Ask::Release { team, .. } => *team,
-        });
-        let slug = team.slug;
-        match ask {
-            Ask::Grant { amount, expires_at, .. } => {
-                let new = of(json!({ "amount": amount, "expires_at": expires_at }));
-                app.credits_grant(&op(operator), slug, new).await.map(text)
-            }
-            Ask::TopUp { amount, .. } => {
-                let new = of(json!({ "amount": amount }));
-                app.top_up_create(&op(&team.owner), slug, new).await.map(text)
-            }
-            Ask::Decide { top_up, confirm: true, .. } => {
-                app.top_up_confirm(&op(operator), slug, *top_up, of(json!({}))).await.map(text)
-            }
-            Ask::Decide { top_up, confirm: false, .. } => {
-                app.top_up_refuse(&op(operator), slug, *top_up, of(json!({}))).await.map(text)
-            }
-            Ask::Assign { member, amount, .. } => {
-                let new = of(json!({ "member": team.members[*member].0, "amount": amount }));
-                app.credits_assign(&op(&team.owner), slug, new).await.map(text)
-            }
-            Ask::Reclaim { member, amount, .. } => {
-                let new = of(json!({ "member": team.members[*member].0, "amount": amount }));
-                app.credits_reclaim(&op(&team.owner), slug, new).await.map(text)
-            }
-            Ask::Launch { member, name, product, units, .. } => {
-                let new = of(json!({ "name": name, "product": product, "image": "base", "unit_qty": units,
-                    "mount_team_drive": false }));
-                app.instance_create(&op(&team.members[*member].1), slug, new).await.map(text)
-            }
-            Ask::Release { member, instance, .. } => {
-                app.instance_release(&op(&team.members[*member].1), slug, *instance).await.map(text)
-            }
-        }
+    fn may_be_away(&self, ask: &Ask) -> bool {
+        matches!(ask, Ask::Start { .. }) && self.engines.values().any(|engine| engine.is_unreachable())
     }
 
-    /// The member of that place in its team.
+    /// The provider sends a message, and sends it again until it was taken.
+    pub(crate) async fn deliver(&mut self, (signature, body): (String, Vec<u8>)) {
+        let headers = BTreeMap::from([("fake-signature".to_owned(), signature)]);
+        for attempt in 0..PATIENCE {
+            if attempt == STORM {
+                self.weather(Weather::default());
+            }
+            let op = self.app().op(Actor::Anonymous);
+            let taken =
+                self.app().provider_event(&op, "fake", Delivery { body: &body, headers: &headers }).await;
+            let Err(error) = taken else { return };
+            if self.fate.is_dead() {
+                self.die().await;
+                continue;
+            }
+            assert!(attempt <= STORM, "in fine weather a message is refused: {error:?}");
+            self.tell(format!("  sent again, because: {error:?}"));
+        }
+        panic!("a message was never taken");
+    }
+
+    /// The place of a team.
+    pub(crate) fn team_place(&self, team: TeamId) -> usize {
+        self.foundation.teams.iter().position(|one| one.id == team).unwrap()
+    }
+
+    /// The places of a team and of its member.
     pub(crate) fn member_place(&self, team: TeamId, member: MemberId) -> (usize, usize) {
-        let place = self.foundation.teams.iter().position(|one| one.id == team).unwrap();
+        let place = self.team_place(team);
         (place, self.team(place).members.iter().position(|(id, _)| *id == member).unwrap())
     }
-}
-
-fn of<T: serde::de::DeserializeOwned>(body: Value) -> T {
-    serde_json::from_value(body).unwrap()
-}
-
-fn text<T: serde::Serialize>(view: T) -> Value {
-    serde_json::to_value(view).unwrap()
 }
 
 fn manner(dice: &Dice) -> Manner {
@@ -359,7 +344,7 @@ fn manner(dice: &Dice) -> Manner {
         json!({
             "billing_starts": *dice.one_of(&["running", "running", "pull"]),
             "exhaustion": *dice.one_of(&["stop", "stop", "continue"]),
-            "time_zone": *dice.one_of(&["UTC", "Europe/Berlin", "America/New_York"]),
+            "time_zone": *dice.one_of(&ZONES),
         })
     };
     // The end of November by UTC; not on a full minute.
@@ -371,6 +356,7 @@ fn manner(dice: &Dice) -> Manner {
         crooked: *dice.one_of(&[Crooked::Nobody, Crooked::Nobody, Crooked::Server, Crooked::Hosts]),
         terms: vec![terms(dice), terms(dice)],
         credit_limit: Credits::from_micros(dice.between(0, 1) * dice.between(1, 20_000_000)),
+        wealth: *dice.one_of(&[1, 1, 2, 5]),
         start: Timestamp::from_micros(month_end - before),
     }
 }

@@ -14,9 +14,26 @@ use crate::{
 };
 
 impl Journal {
-    /// The budgets that count what `user` does, with the period that `at` lies in.
-    pub fn budgets_of(&self, user: User, at: Timestamp) -> Vec<(&Budget, Period)> {
-        self.budgets_counting(user).map(|budget| (budget, self.period(budget, at))).collect()
+    /// The budgets that count what `user` does, with the period that `at` lies in. What holds have claimed of an earlier
+    /// period is reserved of this one: they claim it there when they move next, and nobody else may take it meanwhile.
+    pub fn budgets_of(&self, user: User, at: Timestamp) -> Result<Vec<(&Budget, Period)>> {
+        let mut found = Vec::new();
+        for budget in self.budgets_counting(user) {
+            let mut period = self.period(budget, at);
+            for (_, earlier) in self.periods_before(budget.id, period.start_at) {
+                period.reserved = period.reserved.plus(earlier.reserved)?;
+            }
+            found.push((budget, period));
+        }
+        Ok(found)
+    }
+
+    fn periods_before(
+        &self,
+        budget: BudgetId,
+        start_at: Timestamp,
+    ) -> impl Iterator<Item = (&(BudgetId, Timestamp), &Period)> {
+        self.rows.periods.range((budget, Timestamp::from_micros(i64::MIN))..(budget, start_at))
     }
 
     /// Adds charges, or takes back what was given back, to every budget that counts `user`, each in the period that it
@@ -126,11 +143,11 @@ impl Journal {
     pub fn hold_budgeted(&self, id: HoldId, needed: Credits, now: Timestamp) -> Result<Credits> {
         let hold = self.hold(id)?;
         let mut most = needed;
-        for (budget, period) in self.budgets_of(user_of(hold), now) {
+        for (budget, period) in self.budgets_of(user_of(hold), now)? {
             if budget.binds_running() {
                 // All that the hold has left counts in this period from now on, wherever it counted before.
                 let claim = self.rows.claims.get(&(id, budget.id));
-                let own = claim.filter(|claim| claim.start_at == period.start_at);
+                let own = claim.filter(|claim| claim.start_at <= period.start_at);
                 let own = own.map_or(Credits::ZERO, |claim| claim.reserved);
                 let others = Period { reserved: period.reserved.minus(own)?, ..period };
                 most = most.min(budget.left(&others)?.minus(hold.remaining()?)?);

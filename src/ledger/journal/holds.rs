@@ -17,7 +17,7 @@ impl Journal {
     /// Sets money aside for an instance, if the account and every budget that binds launches have it.
     pub fn hold_place(&mut self, header: Header, new: NewHold) -> Result<Outcome> {
         let now = header.recorded_at;
-        for (budget, period) in self.budgets_of(new.user, now) {
+        for (budget, period) in self.budgets_of(new.user, now)? {
             if budget.binds_launches() && budget.left(&period)? < new.amount {
                 return Ok(Outcome::Refused(Bound::Budget(budget.id)));
             }
