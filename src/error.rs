@@ -68,6 +68,18 @@ pub struct LimitUse {
     pub requested: Option<String>,
 }
 
+/// A request that would lift a reason, filled in: it only has to be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RequestOffer {
+    /// The HTTP method.
+    pub method: String,
+    /// The path on this server.
+    pub path: String,
+    /// The body.
+    #[schema(value_type = Object)]
+    pub body: serde_json::Value,
+}
+
 /// One reason why a policy said no.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Denial {
@@ -80,6 +92,9 @@ pub struct Denial {
     pub limit: Option<LimitUse>,
     /// Who can lift it, such as `team owner or admin`.
     pub lifted_by: String,
+    /// What to send to ask them for it, when there is somebody to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestOffer>,
 }
 
 /// A failure, told to the client by [`Error::detail`] and to the log by [`Error::inside`].

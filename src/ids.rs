@@ -25,6 +25,12 @@ pub trait Id: Sized {
     /// Wraps a raw UUID.
     fn from_uuid(uuid: Uuid) -> Self;
 
+    /// The least id of the millisecond that `at` lies in: what was made before it is below.
+    fn floor(at: Timestamp) -> Self {
+        let millis = u64::try_from(at.as_micros() / 1000).unwrap_or(0);
+        Self::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid())
+    }
+
     /// A fresh id that sorts by `now` (milliseconds) and is filled up from `chance`.
     fn fresh(now: Timestamp, chance: &dyn Chance) -> Self {
         let mut random = [0u8; 10];

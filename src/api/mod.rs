@@ -4,6 +4,7 @@
 
 mod alerts;
 mod api_keys;
+mod audit;
 mod auth;
 mod auto_top_ups;
 mod books;
@@ -22,6 +23,7 @@ mod payments;
 mod prices;
 mod problem;
 mod quotas;
+mod requests;
 pub mod router;
 mod statements;
 mod storage_rates;

@@ -10,7 +10,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{problem::ProblemBody, router};
-use crate::error::{Denial, FieldError, LimitUse};
+use crate::error::{Denial, FieldError, LimitUse, RequestOffer};
 
 /// Completes the document that the routes made: title, security, and the problem answer of every operation.
 pub(super) fn finish(mut document: OpenApi) -> OpenApi {
@@ -27,6 +27,7 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
     components.schemas.insert(FieldError::name().into(), FieldError::schema());
     components.schemas.insert(Denial::name().into(), Denial::schema());
     components.schemas.insert(LimitUse::name().into(), LimitUse::schema());
+    components.schemas.insert(RequestOffer::name().into(), RequestOffer::schema());
     document.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];

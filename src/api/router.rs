@@ -18,11 +18,11 @@ use utoipa_axum::{
 };
 
 use super::{
-    alerts, api_keys, auth, auto_top_ups, books, budgets, charges, credits,
+    alerts, api_keys, audit, auth, auto_top_ups, books, budgets, charges, credits,
     extract::Deepest,
     health, instances, lots, me, members, openapi, operator, payments, prices,
     problem::{self, Problem},
-    quotas, statements, storage_rates, teams, terms, top_ups, users, vouchers, webhooks,
+    quotas, requests, statements, storage_rates, teams, terms, top_ups, users, vouchers, webhooks,
 };
 use crate::{
     app::App,
@@ -64,7 +64,12 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(quotas::get_team_quota, quotas::put_team_quota))
         .routes(routes!(quotas::put_team_ceiling))
         .routes(routes!(quotas::list_team_quota_changes))
-        .routes(routes!(teams::list_audit_events))
+        .routes(routes!(audit::list_audit_events))
+        .routes(routes!(audit::export_audit_events))
+        .routes(routes!(audit::verify_audit_log))
+        .routes(routes!(audit::list_site_audit_events))
+        .routes(routes!(audit::export_site_audit_events))
+        .routes(routes!(audit::verify_site_audit_log))
         .routes(routes!(members::create_member, members::list_members))
         .routes(routes!(members::get_member, members::update_member, members::remove_member))
         .routes(routes!(members::reset_member_password))
@@ -72,6 +77,15 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(quotas::get_member_quota, quotas::put_member_quota))
         .routes(routes!(quotas::put_temporary_quota, quotas::end_temporary_quota))
         .routes(routes!(quotas::list_member_quota_changes))
+        .routes(routes!(requests::create_request, requests::list_requests))
+        .routes(routes!(requests::create_team_request))
+        .routes(routes!(requests::get_request))
+        .routes(routes!(requests::approve_request))
+        .routes(routes!(requests::refuse_request))
+        .routes(routes!(requests::cancel_request))
+        .routes(routes!(requests::list_team_requests))
+        .routes(routes!(requests::approve_team_request))
+        .routes(routes!(requests::refuse_team_request))
         .routes(routes!(api_keys::create_api_key, api_keys::list_api_keys))
         .routes(routes!(api_keys::revoke_api_key))
         .routes(routes!(operator::create_host, operator::list_hosts))

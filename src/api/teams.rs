@@ -1,4 +1,4 @@
-//! Teams and their audit log over HTTP.
+//! Teams over HTTP.
 
 use std::sync::Arc;
 
@@ -15,7 +15,6 @@ use super::{
 use crate::{
     app::{
         App,
-        audit::AuditView,
         teams::{NewTeam, TeamChange, TeamView},
     },
     model::page::{Items, Page},
@@ -72,17 +71,4 @@ pub(super) async fn update_team(
 ) -> Tagged<TeamView> {
     let view = app.team_update(&op, &team, version, body).await?;
     Ok((etag(view.version), Json(view)))
-}
-
-/// The team's audit log, the newest first.
-#[utoipa::path(get, path = "/teams/{team}/audit", operation_id = "listAuditEvents", tag = "audit",
-    params(("team" = String, Path, description = "Id or slug of the team"), Page),
-    responses((status = 200, body = Items<AuditView>)))]
-pub(super) async fn list_audit_events(
-    State(app): State<Arc<App>>,
-    At(team): At<String>,
-    Asked(page): Asked<Page>,
-    Caller(op): Caller,
-) -> Result<Json<Items<AuditView>>, Problem> {
-    Ok(Json(app.audit_page(&op, &team, &page).await?))
 }

@@ -141,27 +141,8 @@ impl App {
             member.team == team && (member.state != MemberState::Removed || !assigns)
         });
         let member = member.ok_or_else(|| Error::field("/member", "there is no such member in this team"))?;
-        let mut journal = tx.journal(op, team, &Concern::of(member.id)).await?;
-        let (pool, wallet) = (journal.own(AccountKind::TeamPool)?, journal.wallet(member.id)?);
-        let (posting, source) = if assigns {
-            (Posting::assign(pool, wallet, new.amount)?, pool)
-        } else {
-            (Posting::reclaim(wallet, pool, new.amount)?, wallet)
-        };
         let key = IdemKey::request(kind, op.request);
-        let header = Header { reason: new.note, member: Some(member.id), ..self.header(op, team, key) };
-        books::post(&mut journal, header.clone(), &posting, source)?;
-        tx.journal_write(&journal).await?;
-        let moved = CreditsMoved {
-            transaction: header.id,
-            kind,
-            member: header.member,
-            amount: new.amount,
-            note: header.reason,
-            at: header.occurred_at,
-            pool: Funds::of(journal.account(pool)?)?,
-            wallet: Some(Funds::of(journal.account(wallet)?)?),
-        };
+        let moved = self.transfer_post(op, &mut tx, team, kind, new, key).await?;
         let outcome = Outcome {
             team: team.to_string(),
             target: member.id.to_string(),
@@ -171,6 +152,41 @@ impl App {
         };
         self.conclude(op, tx, &permit, outcome).await?;
         Ok(moved)
+    }
+
+    /// Writes a transfer between the pool and a member's wallet into the books, once for `key`.
+    ///
+    /// # Errors
+    /// The conflict `not-enough-credits`, naming what there is where it would come from.
+    pub(super) async fn transfer_post(
+        &self,
+        op: &Op,
+        tx: &mut Tx,
+        team: TeamId,
+        kind: TransactionKind,
+        new: NewTransfer,
+        key: IdemKey,
+    ) -> Result<CreditsMoved> {
+        let mut journal = tx.journal(op, team, &Concern::of(new.member)).await?;
+        let (pool, wallet) = (journal.own(AccountKind::TeamPool)?, journal.wallet(new.member)?);
+        let (posting, source) = if kind == TransactionKind::Assign {
+            (Posting::assign(pool, wallet, new.amount)?, pool)
+        } else {
+            (Posting::reclaim(wallet, pool, new.amount)?, wallet)
+        };
+        let header = Header { reason: new.note, member: Some(new.member), ..self.header(op, team, key) };
+        books::post(&mut journal, header.clone(), &posting, source)?;
+        tx.journal_write(&journal).await?;
+        Ok(CreditsMoved {
+            transaction: header.id,
+            kind,
+            member: header.member,
+            amount: new.amount,
+            note: header.reason,
+            at: header.occurred_at,
+            pool: Funds::of(journal.account(pool)?)?,
+            wallet: Some(Funds::of(journal.account(wallet)?)?),
+        })
     }
 
     /// Gives credits of the operator to a team's pool.

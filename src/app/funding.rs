@@ -1,6 +1,6 @@
 //! Funding: keeps what runs paid ahead, lends where the team's terms say so, and drains what cannot be paid.
 
-use super::App;
+use super::{App, gate::event_of};
 use crate::{
     error::{Error, Result},
     ids::{BudgetId, HostId},
@@ -205,20 +205,8 @@ impl App {
             delivered_at: None,
         };
         tx.outbox_insert(&row).await?;
-        tx.audit_insert(&AuditRow {
-            id: op.id(),
-            team: team.to_owned(),
-            at: op.now(),
-            actor: op.actor.name(),
-            action: kind.to_owned(),
-            target: target.to_owned(),
-            outcome: "done".to_owned(),
-            decision: None,
-            request: op.request.to_string(),
-            document: document.to_string(),
-        })
-        .await?;
-        Ok(())
+        let event = event_of(op, team.to_owned(), kind, target.to_owned());
+        Ok(tx.audit_insert(&AuditRow { document: document.to_string(), ..event }).await?)
     }
 }
 

@@ -11,10 +11,13 @@ use serde::Serialize;
 use super::App;
 use crate::{
     error::{Error, Kind, Replay, Result},
-    ids::{AuditId, TeamId},
-    model::{action::Action, team::MemberState},
+    ids::{AuditId, MemberId, TeamId},
+    model::{
+        action::Action,
+        team::{MemberState, Preset},
+    },
     op::{Actor, Op, SystemWarrant, Warrant},
-    policy::{Decision, Facts, MemberPrincipal, Permit, Principal, Refusal, Resource},
+    policy::{Decision, Facts, MemberPrincipal, Permit, Principal, Refusal, Resource, TextVersions},
     store::{
         Conn, Tx,
         identity::{MemberRow, TeamRow},
@@ -53,8 +56,63 @@ impl Scope {
 /// Leave to make a change, with what its decision record will say.
 pub(crate) struct Granted {
     action: Action,
+    stamp: Stamp,
     permit: Permit,
     document: String,
+}
+
+/// Who was asked about, for the audit log.
+#[derive(Debug, Clone, Copy)]
+struct Stamp {
+    member: Option<MemberId>,
+    preset: Option<Preset>,
+}
+
+impl Stamp {
+    fn of(asker: &Asker) -> Self {
+        match &asker.principal {
+            Principal::Member(member) => Self { member: Some(member.id), preset: Some(member.preset) },
+            Principal::Anonymous | Principal::User { .. } => Self { member: None, preset: None },
+        }
+    }
+
+    /// The event with who acted and the texts that decided.
+    fn on(self, event: AuditRow) -> AuditRow {
+        let texts = TextVersions::shipped();
+        AuditRow {
+            member: self.member,
+            schema_version: Some(texts.schema.clone()),
+            platform_version: Some(texts.platform.clone()),
+            preset_version: self.preset.and_then(|preset| texts.preset(preset)).map(str::to_owned),
+            ..event
+        }
+    }
+}
+
+/// An event that `op` brings about now in a team, or with the empty text on the site; whoever has more to say of it
+/// adds that.
+pub(crate) fn event_of(op: &Op, team: String, action: &str, target: String) -> AuditRow {
+    let member = match &op.actor {
+        Actor::Member { member, .. } | Actor::Key { member, .. } => Some(*member),
+        Actor::Anonymous | Actor::User { .. } | Actor::System(_) => None,
+    };
+    AuditRow {
+        id: op.id::<AuditId>(),
+        team,
+        at: op.now(),
+        actor: op.actor.name(),
+        action: action.to_owned(),
+        target,
+        outcome: "done".to_owned(),
+        decision: None,
+        request: op.request.to_string(),
+        document: "{}".to_owned(),
+        member,
+        schema_version: None,
+        platform_version: None,
+        preset_version: None,
+        team_version: None,
+    }
 }
 
 /// What is written beside a change: the audit line, and the answer for a repetition of the request.
@@ -163,7 +221,7 @@ impl App {
         let decision = self.decide(asker, action, &resource, &facts);
         let document = document_of(asker, &resource, &facts, &decision)?;
         match decision.permit(op.id()) {
-            Ok(permit) => Ok((tx, Granted { action, permit, document })),
+            Ok(permit) => Ok((tx, Granted { action, stamp: Stamp::of(asker), permit, document })),
             Err(refusal) => {
                 drop(tx);
                 self.record_refusal(op, asker, &resource, &facts, &refusal).await?;
@@ -210,7 +268,7 @@ impl App {
         granted: &Granted,
         outcome: Outcome<'_, T>,
     ) -> Result<()> {
-        let Granted { action, permit, document } = granted;
+        let Granted { action, stamp, permit, document } = granted;
         let decision = permit.decision();
         tx.decision_insert(&DecisionRow {
             id: permit.id(),
@@ -223,19 +281,8 @@ impl App {
             document: document.clone(),
         })
         .await?;
-        tx.audit_insert(&AuditRow {
-            id: op.id::<AuditId>(),
-            team: outcome.team,
-            at: op.now(),
-            actor: op.actor.name(),
-            action: action.name().to_owned(),
-            target: outcome.target,
-            outcome: "done".to_owned(),
-            decision,
-            request: op.request.to_string(),
-            document: outcome.document.to_string(),
-        })
-        .await?;
+        let event = stamp.on(event_of(op, outcome.team, action.name(), outcome.target));
+        tx.audit_insert(&AuditRow { decision, document: outcome.document.to_string(), ..event }).await?;
         if let Some(idempotency) = &op.idempotency {
             let body = serde_json::to_string(outcome.answer).map_err(Error::internal)?;
             tx.idempotency_insert(&IdempotencyRow {
@@ -285,17 +332,13 @@ impl App {
             document: document_of(asker, resource, facts, decision)?,
         })
         .await?;
+        let event = Stamp::of(asker).on(event_of(op, team, decision.action(), target));
+        let denials: Vec<&str> = decision.denials().iter().map(|denial| denial.policy.as_str()).collect();
         tx.audit_insert(&AuditRow {
-            id: op.id::<AuditId>(),
-            team,
-            at: op.now(),
-            actor: op.actor.name(),
-            action: decision.action().to_owned(),
-            target,
             outcome: "refused".to_owned(),
             decision: Some(id.to_string()),
-            request: op.request.to_string(),
-            document: "{}".to_owned(),
+            document: serde_json::json!({ "policies": denials }).to_string(),
+            ..event
         })
         .await?;
         Ok(tx.commit(refusal).await?)

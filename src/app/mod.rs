@@ -6,6 +6,7 @@
 pub mod alerts;
 pub mod api_keys;
 pub mod audit;
+pub mod audit_chain;
 pub mod auth;
 pub mod auto_top_ups;
 pub mod balance;
@@ -21,6 +22,7 @@ pub mod costs;
 mod credentials;
 mod crediting;
 pub mod credits;
+pub mod deciding;
 mod dispatch;
 pub mod drives;
 pub mod export;
@@ -45,6 +47,7 @@ pub mod quota_changes;
 pub mod quotas;
 mod rating;
 pub mod re_rating;
+pub mod requests;
 mod resuming;
 mod revisions;
 pub mod secrets;
@@ -61,7 +64,7 @@ pub mod users;
 pub mod vouchers;
 pub mod webhooks;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use crate::{
     chance::Chance,
@@ -139,6 +142,8 @@ pub struct App {
     pub(crate) settings: Settings,
     pub(crate) installation: InstallationId,
     pub(crate) retries: re_rating::Retries,
+    /// Whether this server has looked through the whole audit log for events without a link.
+    pub(crate) audit_swept: AtomicBool,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
@@ -189,6 +194,7 @@ impl App {
             settings,
             installation,
             retries,
+            audit_swept: AtomicBool::new(false),
             clock,
             chance,
         };

@@ -1,5 +1,5 @@
-//! What members may see and how much of it they may hold: the team's limits, a member's own, those for a while, what the
-//! operator lets the whole team hold, and all of a member's permissions.
+//! What members may see and how much of it they may hold: the team's limits, a member's own, those for a while, what
+//! the operator lets the whole team hold, and all of a member's permissions.
 
 use serde::{Deserialize, Serialize};
 

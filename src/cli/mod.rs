@@ -4,6 +4,7 @@
 //! code, is in `problem`. Only `serve` builds the server.
 
 mod account;
+mod audit;
 mod budget;
 mod call;
 mod charge;
@@ -20,6 +21,7 @@ mod problem;
 mod profile;
 mod quota;
 mod recompute;
+mod request;
 mod secret;
 mod serve;
 mod settings;
@@ -99,6 +101,12 @@ enum Command {
     /// Budgets of the team, its members and API keys
     #[command(subcommand)]
     Budget(budget::BudgetCommand),
+    /// Ask for credits or higher limits, and decide on what others ask for
+    #[command(subcommand)]
+    Request(request::RequestCommand),
+    /// What was done and refused, by whom, and whether the record is whole
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     #[command(flatten)]
     Message(message::MessageCommand),
     #[command(flatten)]
@@ -140,6 +148,8 @@ fn dispatch(cli: Cli) -> Result<Answer, Failure> {
         Command::Credit(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Month(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Budget(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Request(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Audit(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Message(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Site(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Instance(command) => ask(cli.globals, async |call| command.run(call).await),

@@ -1,11 +1,11 @@
 //! What went wrong, as a person at a terminal reads it, and the exit code that a script reads.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
-use super::output;
+use super::{output, request::command_of};
 use crate::error::{Denial, FieldError};
 
 /// Exit codes; `muster help` documents them.
@@ -143,6 +143,14 @@ impl Problem {
             let rows = self.denials.iter().map(denial_row).collect();
             let heads = ["POLICY", "LIMIT", "MAX", "USED", "ASKED", "LEFT", "LIFTED BY", "REASON"];
             let _ = writeln!(text, "\n{}", output::table(&heads, rows));
+        }
+        let offers = self.denials.iter().filter_map(|denial| command_of(denial.request.as_ref()?));
+        let offers: BTreeSet<String> = offers.collect();
+        if !offers.is_empty() {
+            let _ = writeln!(text, "\nAsk for it:");
+        }
+        for offer in offers {
+            let _ = writeln!(text, "  {offer}");
         }
         for field in &self.errors {
             let _ = writeln!(text, "  {}: {}", field.pointer, field.detail);

@@ -182,6 +182,16 @@ fn limit_kind(name: &str) -> Option<LimitKind> {
     LIMITS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
 }
 
+/// Limits as they are typed.
+pub(crate) fn limits_said(limits: &Map<String, Value>) -> Vec<String> {
+    let value = |value: &Value| match value {
+        Value::Array(names) => names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    limits.iter().map(|(name, limit)| format!("{name}={}", value(limit))).collect()
+}
+
 /// Applies one `limit=value` to what is said.
 pub(crate) fn limit_set(limits: &mut Map<String, Value>, change: &str) -> Result<(), Failure> {
     let (name, value) = change.split_once('=').unwrap_or((change, ""));

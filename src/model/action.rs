@@ -69,6 +69,12 @@ actions! {
     ResetUserPassword = "resetUserPassword" in "user" Write;
     ListTeams = "listTeams" in "site" View;
     PutTeamCeiling = "putTeamCeiling" in "site" Write;
+    ListSiteAuditEvents = "listSiteAuditEvents" in "site" View;
+    ExportSiteAuditEvents = "exportSiteAuditEvents" in "site" View;
+    VerifySiteAuditLog = "verifySiteAuditLog" in "site" View;
+    ListTeamRequests = "listTeamRequests" in "site" View;
+    ApproveTeamRequest = "approveTeamRequest" in "site" Write;
+    RefuseTeamRequest = "refuseTeamRequest" in "site" Write;
     CreateHost = "createHost" in "host" Write;
     ListHosts = "listHosts" in "host" View;
     GetHost = "getHost" in "host" View;
@@ -119,10 +125,19 @@ actions! {
     EndTemporaryQuota = "endTemporaryQuota" in "permission" Write;
     ListTeamQuotaChanges = "listTeamQuotaChanges" in "permission" View;
     ListMemberQuotaChanges = "listMemberQuotaChanges" in "permission" View;
+    CreateRequest = "createRequest" in "request" Write;
+    ListRequests = "listRequests" in "request" View;
+    GetRequest = "getRequest" in "request" View;
+    CancelRequest = "cancelRequest" in "request" Write;
+    ApproveRequest = "approveRequest" in "request_decision" Write;
+    RefuseRequest = "refuseRequest" in "request_decision" Write;
+    CreateTeamRequest = "createTeamRequest" in "quota_request" Write;
     CreateApiKey = "createApiKey" in "api_key" Write;
     ListApiKeys = "listApiKeys" in "api_key" View;
     RevokeApiKey = "revokeApiKey" in "api_key" Write;
     ListAuditEvents = "listAuditEvents" in "audit_log" View;
+    ExportAuditEvents = "exportAuditEvents" in "audit_log" View;
+    VerifyAuditLog = "verifyAuditLog" in "audit_log" View;
     // Money.
     GetBalance = "getBalance" in "balance" View;
     ListLots = "listLots" in "balance" View;

@@ -4,6 +4,7 @@
 
 pub mod action;
 pub mod alert;
+pub mod audit;
 pub mod delivery;
 pub mod destination;
 pub mod host;
@@ -12,6 +13,7 @@ pub mod page;
 pub mod placement;
 pub mod price;
 pub mod quota;
+pub mod request;
 pub mod storage;
 pub mod subnet;
 pub mod team;

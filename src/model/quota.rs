@@ -1,8 +1,8 @@
 //! Permissions and quotas: what a member may see and how much of it they may hold.
 //!
 //! A team has defaults, a member may have overrides; the effective value of each field is
-//! `member's ?? team's ?? unlimited`. Absent means "not said here", for sets as for numbers. A member's word may be for a
-//! while only; it then ends by itself, for what holds is found out each time that somebody asks.
+//! `member's ?? team's ?? unlimited`. Absent means "not said here", for sets as for numbers. A member's word may be
+//! for a while only; it then ends by itself, for what holds is found out each time that somebody asks.
 
 use std::collections::BTreeSet;
 

@@ -114,7 +114,10 @@ impl Case<'_> {
             "owner-shield" => "only the owner may change the owner's account".to_owned(),
             "owner-stays" => "a team always has its owner, who can neither leave nor step down".to_owned(),
             "no-raise" => "a team has exactly one owner: nobody can be made another".to_owned(),
-            "own-name" => "nobody launches instances or makes keys in the name of somebody else".to_owned(),
+            "own-name" => {
+                "nobody launches instances, makes keys or asks for more in the name of somebody else"
+                    .to_owned()
+            }
             "owner-recharges" => "only the team owner brings money in".to_owned(),
             "owner-only" => "this is for the team owner alone".to_owned(),
             "not-yours" => format!("only its creator may do this; it belongs to {}", self.owner_name()),

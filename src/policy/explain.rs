@@ -7,12 +7,13 @@ use cedar_policy::{Decision as Verdict, Response};
 use super::{
     Policies, Question,
     advice::{Case, either},
+    asking::offers,
     decision::{Decision, Determining, Manner, Versions},
     index::{Index, Note},
     request::{Facts, Launch, MemberPrincipal, Principal, Resource},
 };
 use crate::{
-    error::Denial,
+    error::{Denial, RequestOffer},
     model::{
         action::Verb,
         quota::Limits,
@@ -67,7 +68,9 @@ impl Policies {
             asked: question.operation,
             sees_balance: self.sees_balance(question),
         };
-        decision.denials = notes.iter().map(|note| denial(note, &case)).collect();
+        let codes: Vec<Option<&str>> = notes.iter().map(|note| note.advice.as_deref()).collect();
+        let offers = offers(&case, &codes);
+        decision.denials = notes.iter().zip(offers).map(|(note, offer)| denial(note, &case, offer)).collect();
         if notes.iter().any(|note| note.advice.as_deref() == Some("foreign")) {
             decision.manner = Manner::AsAbsent;
         }
@@ -116,7 +119,7 @@ impl Policies {
                 "team owner or admin, by making you a member".to_owned(),
             ),
         };
-        Denial { policy: NO_PERMIT.to_owned(), advice, limit: None, lifted_by }
+        Denial { policy: NO_PERMIT.to_owned(), advice, limit: None, lifted_by, request: None }
     }
 
     /// Whether `role` alone would do for `thing`, money and the member's limits left aside.
@@ -144,10 +147,10 @@ fn determining(note: &Note) -> Determining {
     }
 }
 
-fn denial(note: &Note, case: &Case<'_>) -> Denial {
+fn denial(note: &Note, case: &Case<'_>, request: Option<RequestOffer>) -> Denial {
     let (advice, limit) = case.sentence(note.advice.as_deref().unwrap_or("a rule of the team forbids this"));
     let lifted_by = note.lifted_by.clone().unwrap_or_else(|| "team owner or admin".to_owned());
-    Denial { policy: note.id.clone(), advice, limit, lifted_by }
+    Denial { policy: note.id.clone(), advice, limit, lifted_by, request }
 }
 
 /// The denial for an action that principals of this kind can never ask for.
@@ -160,7 +163,8 @@ pub(super) fn not_for_such(question: &Question<'_>) -> Denial {
             "yourself, signed in with a user account that may do it",
         ),
     };
-    Denial { policy: NO_PERMIT.to_owned(), advice, limit: None, lifted_by: lifted_by.to_owned() }
+    let (policy, lifted_by) = (NO_PERMIT.to_owned(), lifted_by.to_owned());
+    Denial { policy, advice, limit: None, lifted_by, request: None }
 }
 
 /// The denial when a policy could not be evaluated: what cannot be checked is not allowed.
@@ -170,5 +174,6 @@ pub(super) fn not_evaluated() -> Denial {
         advice: "this could not be checked, so the answer is no; nothing was changed".to_owned(),
         limit: None,
         lifted_by: "operator".to_owned(),
+        request: None,
     }
 }

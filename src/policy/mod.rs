@@ -7,6 +7,7 @@
 //! deciding.
 
 mod advice;
+mod asking;
 mod decision;
 mod entities;
 mod explain;
@@ -18,6 +19,7 @@ mod shipped;
 #[cfg(test)]
 mod tests;
 mod text;
+mod versions;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -28,6 +30,7 @@ pub use self::{
     decision::{Decision, Determining, Permit, Refusal, Versions},
     matrix::{Reach, Row},
     request::{BudgetRoom, Confirmation, Facts, Launch, MemberPrincipal, Principal, Resource},
+    versions::TextVersions,
 };
 use self::{
     entities::Types,

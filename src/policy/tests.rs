@@ -243,6 +243,14 @@ fn facts() -> impl Strategy<Value = Facts> {
             instances: n,
             gpus,
             used: Usage { instances: used, gpus: used, ..Usage::default() },
+            per_hour: Credits::from_micros(hold),
+            team_used: Usage { instances: used, gpus: used, ..Usage::default() },
+            team_ceiling: Limits {
+                instances: Some(n),
+                gpus: Some(gpus),
+                spend_per_hour: Some(Credits::from_micros(funds)),
+                ..Limits::default()
+            },
             hold: Credits::from_micros(hold),
             funds: Credits::from_micros(funds),
             budget: None,

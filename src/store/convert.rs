@@ -22,6 +22,7 @@ use crate::{
         host::*,
         instance::*,
         quota::{Limits, QuotaLevel},
+        request::*,
         storage::StorageKind,
         team::*,
         terms::TeamTerms,
@@ -273,5 +274,5 @@ macro_rules! as_word {
 as_word! {
     Preset Role MemberState Spending HostKind AdminState Reach Attach Desired State Reason StorageKind
     AccountKind TransactionKind Direction EntryPhase HoldState TopUpState
-    Category BudgetScope BudgetPeriod Reaction AlertMetric DeliveryState QuotaLevel
+    Category BudgetScope BudgetPeriod Reaction AlertMetric DeliveryState QuotaLevel RequestKind RequestState
 }

@@ -12,6 +12,7 @@
 //! beside `IS NULL` is cast too.
 
 pub mod alerts;
+pub mod audit;
 pub mod auto_top_ups;
 mod bookings;
 mod budgets;
@@ -39,6 +40,7 @@ mod prices;
 mod query;
 pub mod quotas;
 pub mod record;
+pub mod requests;
 mod revisions;
 pub mod sessions;
 mod shares;

@@ -36,7 +36,8 @@ record! {
 }
 
 const QUOTA_CHANGE_INSERT: &str = "
-    INSERT INTO quota_changes (id, team, member, kind, at, actor, limits_before, limits_after, until_at, reason, request)
+    INSERT INTO quota_changes (id, team, member, kind, at, actor, limits_before, limits_after, until_at, reason,
+                               request)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 const QUOTA_CHANGES_OF_MEMBER: &str = "

@@ -3,7 +3,7 @@
 use super::{Conn, Result, Tx, query::record};
 use crate::{
     error::Error as ToldError,
-    ids::{AuditId, DecisionId, OutboxId},
+    ids::{AuditId, DecisionId, MemberId, OutboxId},
     time::Timestamp,
 };
 
@@ -52,6 +52,16 @@ record! {
         pub request: String,
         /// What changed, as JSON; never a secret.
         pub document: String,
+        /// The member who acted, in person or by a key.
+        pub member: Option<MemberId>,
+        /// The version of the schema that decided; `None` when no policy was asked.
+        pub schema_version: Option<String>,
+        /// The version of the policies that hold in every team.
+        pub platform_version: Option<String>,
+        /// The version of the roles of the team's preset.
+        pub preset_version: Option<String>,
+        /// The version of the team's own policies.
+        pub team_version: Option<String>,
     }
 }
 
@@ -96,11 +106,9 @@ const DECISION_INSERT: &str = "
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 const AUDIT_INSERT: &str = "
-    INSERT INTO audit_events (id, team, at, actor, action, target, outcome, decision, request, document)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-
-const AUDIT_PAGE: &str = "
-    SELECT * FROM audit_events WHERE team = $1 AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3";
+    INSERT INTO audit_events (id, team, at, actor, action, target, outcome, decision, request, document, member,
+                              schema_version, platform_version, preset_version, team_version)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
 const OUTBOX_INSERT: &str = "
     INSERT INTO outbox (id, team, kind, document, created_at, delivered_at)
@@ -114,11 +122,6 @@ const IDEMPOTENCY_INSERT: &str = "
 const IDEMPOTENCY_FORGET: &str = "DELETE FROM idempotency WHERE created_at < $1";
 
 impl Conn {
-    /// The team's audit events, newest first, with ids below `before`; the empty text begins at the newest.
-    pub async fn audit_page(&mut self, team: &str, before: &str, limit: u32) -> Result<Vec<AuditRow>> {
-        self.query(AUDIT_PAGE).bind(team).bind(before).bind(limit).all().await
-    }
-
     /// The answer of an earlier request with this key.
     pub async fn idempotency_fetch(&mut self, scope: &str, key: &str) -> Result<Option<IdempotencyRow>> {
         self.query(IDEMPOTENCY_FETCH).bind(scope).bind(key).optional().await
@@ -155,6 +158,11 @@ impl Tx {
             .bind(&row.decision)
             .bind(&row.request)
             .bind(&row.document)
+            .bind(row.member)
+            .bind(&row.schema_version)
+            .bind(&row.platform_version)
+            .bind(&row.preset_version)
+            .bind(&row.team_version)
             .execute()
             .await?;
         Ok(())

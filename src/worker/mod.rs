@@ -1,8 +1,8 @@
 //! The worker door: gives the services that work by themselves their rhythm, and decides nothing.
 //!
 //! Two loops per host: one that looks after it, woken by its bell, and one that counts what it stores. One loop each
-//! for the meter with the alerts, payments and expiring credits, the books' chain, parked charges, the end of months,
-//! and messages. One that keeps the list of hosts.
+//! for the meter with the alerts, payments and expiring credits, the books' chain, the audit logs' chains, parked
+//! charges, the end of months, and messages. One that keeps the list of hosts.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -37,6 +37,9 @@ pub struct Worker {
     stop: CancellationToken,
 }
 
+/// Between two passes over the audit logs.
+const LINKING: Duration = Duration::from_secs(10);
+
 /// Between two looks for months that can be closed.
 const CLOSING: Duration = Duration::from_secs(60);
 
@@ -53,6 +56,7 @@ impl Worker {
         every(tick, |app| Box::pin(async move { bookkeeper(&app).await }));
         every(tick, |app| Box::pin(async move { rater(&app).await }));
         every(tick, |app| Box::pin(async move { messenger(&app).await }));
+        every(LINKING, |app| Box::pin(async move { recorder(&app).await }));
         every(CLOSING, |app| Box::pin(async move { closer(&app).await }));
         tracker.spawn(roster(app, rhythm, stop.clone(), tracker.clone()));
         Self { tracker, stop }
@@ -97,6 +101,12 @@ async fn meter(app: &App) {
 async fn bookkeeper(app: &App) {
     if let Err(error) = app.books_link(&by(app, SystemActor::Bookkeeper)).await {
         tracing::error!(?error, "the books could not be linked; the next pass goes on");
+    }
+}
+
+async fn recorder(app: &App) {
+    if let Err(error) = app.audit_link(&by(app, SystemActor::Bookkeeper)).await {
+        tracing::error!(?error, "the audit logs could not be linked; the next pass goes on");
     }
 }
 

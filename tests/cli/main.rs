@@ -4,6 +4,7 @@
 
 mod charges;
 mod desk;
+mod requests;
 mod server;
 
 use std::os::unix::fs::PermissionsExt;

@@ -8,6 +8,7 @@ mod fake;
 mod postgres;
 
 mod alerts;
+mod audit;
 mod auto_top_ups;
 mod bills;
 mod budgets;
@@ -24,6 +25,7 @@ mod payments;
 mod plugins;
 mod prices;
 mod quotas;
+mod requests;
 mod resume;
 mod site;
 mod stage;

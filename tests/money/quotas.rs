@@ -97,10 +97,12 @@ async fn limits_for_a_while_can_be_ended_early_and_everything_is_in_the_history(
         let limits = json!({ "instances": 1, "spend_per_hour": "12.5" });
         let why = format!("{}?reason=new%20here", own(&site));
         site.change(&site.owner, "PUT", &why, Some(&json!(1)), limits).await.want(200);
+        site.clock.advance(Span::from_seconds(1));
         let temporary = format!("{}/temporary", own(&site));
         let until = START + Span::from_seconds(3600);
         let more = json!({ "limits": { "instances": 5 }, "until": until, "reason": "a workshop" });
         site.change(&site.admin, "PUT", &temporary, Some(&json!(2)), more).await.want(200);
+        site.clock.advance(Span::from_seconds(1));
         let ended =
             site.change(&site.admin, "DELETE", &temporary, Some(&json!(3)), json!({})).await.want(200);
         assert_eq!(ended["effective"]["instances"], 1);

@@ -49,6 +49,16 @@ fn everything_that_is_missing_is_said_at_once() {
     let error = Error::from(decision.permit(id()).unwrap_err());
     assert_eq!(error.kind, Kind::Refused);
     let managers = "team owner or admin";
+    // What a member may ask for is asked for at once, since a member has one open request of a kind.
+    let request = serde_json::json!({
+        "method": "POST",
+        "path": format!("/api/v1/teams/{}/requests", ours()),
+        "body": {
+            "kind": "quota",
+            "limits": { "instances": 2, "gpus": 4, "gpus_per_instance": 2 },
+            "reason": "to run gpu-2 in tw-03",
+        },
+    });
     let expected = serde_json::json!([
         {
             "policy": "plat/funds",
@@ -61,18 +71,21 @@ fn everything_that_is_missing_is_said_at_once() {
             "advice": "GPUs held at once: at most 3; you hold 2 and ask for 2 more",
             "limit": { "name": "gpus", "max": "3", "used": "2", "requested": "2" },
             "lifted_by": managers,
+            "request": request,
         },
         {
             "policy": "plat/quota-gpus-per-instance",
             "advice": "GPUs in one instance: at most 1; you ask for 2",
             "limit": { "name": "gpus_per_instance", "max": "1", "requested": "2" },
             "lifted_by": managers,
+            "request": request,
         },
         {
             "policy": "plat/quota-instances",
             "advice": "instances held at once: at most 1; you hold 1 and ask for 1 more",
             "limit": { "name": "instances", "max": "1", "used": "1", "requested": "1" },
             "lifted_by": managers,
+            "request": request,
         },
         {
             "policy": "plat/visible-region",

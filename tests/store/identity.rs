@@ -11,6 +11,7 @@ use muster::{
     money::Credits,
     store::{
         Json,
+        audit::AuditFilter,
         identity::{InstallationRow, MemberRow, TeamRow, UserRow},
         record::{AuditRow, IdempotencyRow},
         sessions::{ApiKeyRow, SessionRow},
@@ -325,15 +326,29 @@ async fn the_record_is_read_newest_first_and_an_answer_is_kept_once() {
                 decision: None,
                 request: site.op.request.to_string(),
                 document: "{}".to_owned(),
+                member: None,
+                schema_version: None,
+                platform_version: None,
+                preset_version: None,
+                team_version: None,
             };
             tx.audit_insert(&row).await.unwrap();
             ids.push(row.id);
         }
         ids.sort();
-        let newest = tx.audit_page("", "", 2).await.unwrap();
-        assert_eq!(newest.iter().map(|row| row.id).collect::<Vec<_>>(), [ids[2], ids[1]]);
-        let rest = tx.audit_page("", &ids[1].to_string(), 2).await.unwrap();
-        assert_eq!(rest.iter().map(|row| row.id).collect::<Vec<_>>(), [ids[0]]);
+        let all = AuditFilter {
+            actor: String::new(),
+            action: String::new(),
+            target: String::new(),
+            outcome: String::new(),
+            member: String::new(),
+            from: NOW,
+            to: later(1),
+        };
+        let newest = tx.audit_page("", &all, "", "", 2).await.unwrap();
+        assert_eq!(newest.iter().map(|row| row.event.id).collect::<Vec<_>>(), [ids[2], ids[1]]);
+        let rest = tx.audit_page("", &all, "", &ids[1].to_string(), 2).await.unwrap();
+        assert_eq!(rest.iter().map(|row| row.event.id).collect::<Vec<_>>(), [ids[0]]);
 
         let answer = IdempotencyRow {
             scope: "user POST /teams".to_owned(),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::TransactionKind;
 use crate::{
-    ids::{HoldId, LotId, RequestId, SegmentId, TeamId, TopUpId, TransactionId, VoucherId},
+    ids::{AskId, HoldId, LotId, RequestId, SegmentId, TeamId, TopUpId, TransactionId, VoucherId},
     money::Credits,
 };
 
@@ -57,6 +57,10 @@ impl IdemKey {
     /// A transaction is reversed once.
     pub fn reversal(of: TransactionId) -> Self {
         Self(format!("reversal/{of}"))
+    }
+    /// A member's request for credits is granted once.
+    pub fn asked(ask: AskId) -> Self {
+        Self(format!("asked/{ask}"))
     }
     /// A request moves money of one kind once: grants, assignments, reclaims and adjustments.
     pub fn request(kind: TransactionKind, request: RequestId) -> Self {
