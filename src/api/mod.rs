@@ -22,6 +22,7 @@ mod payments;
 mod prices;
 mod problem;
 pub mod router;
+mod snapshots;
 mod statements;
 mod storage_rates;
 mod teams;

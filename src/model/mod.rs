@@ -12,6 +12,7 @@ pub mod page;
 pub mod placement;
 pub mod price;
 pub mod quota;
+pub mod snapshot;
 pub mod storage;
 pub mod subnet;
 pub mod team;

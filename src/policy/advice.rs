@@ -17,7 +17,7 @@ pub(crate) struct Case<'a> {
 
 /// All advice codes that policies use.
 #[cfg(test)]
-pub(crate) const CODES: [&str; 23] = [
+pub(crate) const CODES: [&str; 24] = [
     "budget",
     "foreign",
     "funds",
@@ -37,6 +37,7 @@ pub(crate) const CODES: [&str; 23] = [
     "quota-gpus",
     "quota-gpus-per-instance",
     "quota-instances",
+    "quota-snapshots",
     "reset-first",
     "site-owned",
     "suspended",
@@ -56,6 +57,10 @@ impl Case<'_> {
                 counted("gpus", "GPUs held at once", member.limits.gpus, launch.used.gpus, launch.gpus)
             }
             ("quota-gpus-per-instance", Some(member), _) => self.too_wide(member),
+            ("quota-snapshots", Some(member), _) => {
+                let used = self.facts.snapshots_used.unwrap_or(0);
+                counted("snapshots", "snapshots kept", member.limits.snapshots, used, 1)
+            }
             ("funds", _, Some(launch)) => self.short_of_funds(launch),
             ("budget", _, Some(launch)) => short_of_budget(launch),
             ("two-persons", _, _) => (self.second_person(), None),
@@ -94,7 +99,10 @@ impl Case<'_> {
             "owner-shield" => "only the owner may change the owner's account".to_owned(),
             "owner-stays" => "a team always has its owner, who can neither leave nor step down".to_owned(),
             "no-raise" => "a team has exactly one owner: nobody can be made another".to_owned(),
-            "own-name" => "nobody launches instances or makes keys in the name of somebody else".to_owned(),
+            "own-name" => {
+                "nobody launches instances, takes snapshots or makes keys in the name of somebody else"
+                    .to_owned()
+            }
             "owner-recharges" => "only the team owner brings money in".to_owned(),
             "owner-only" => "this is for the team owner alone".to_owned(),
             "not-yours" => format!("only its creator may do this; it belongs to {}", self.owner_name()),

@@ -196,6 +196,10 @@ pub(crate) fn context(principal: &Principal, in_scope: bool, facts: &Facts) -> R
         pairs.push(("alone_up_to".to_owned(), Value::new_long(alone_up_to)));
         pairs.push(("again".to_owned(), Value::new_bool(*again)));
     }
+    if let (Some(used), Principal::Member(member)) = (facts.snapshots_used, principal) {
+        let left = left(member.limits.snapshots, used);
+        pairs.push(("snapshots_left".to_owned(), Value::new_long(left)));
+    }
     if let (Some(launch), Principal::Member(member)) = (&facts.launch, principal) {
         let Launch { instances, gpus, used, hold, funds, budget } = launch;
         let count = |instances, gpus| {

@@ -16,8 +16,15 @@ use crate::{
         top_up::TopUpState,
     },
     model::{
-        alert::AlertMetric, delivery::DeliveryState, host::*, instance::*, quota::Limits,
-        storage::StorageKind, team::*, terms::TeamTerms,
+        alert::AlertMetric,
+        delivery::DeliveryState,
+        host::*,
+        instance::*,
+        quota::Limits,
+        snapshot::{SnapshotCause, SnapshotState},
+        storage::StorageKind,
+        team::*,
+        terms::TeamTerms,
     },
     money::{Credits, NanoCredits},
     time::{Span, Timestamp},
@@ -235,7 +242,7 @@ macro_rules! as_text {
 }
 
 as_text! {
-    InstallationId UserId TeamId MemberId SessionId ApiKeyId HostId ProductId ImageId InstanceId DriveId
+    InstallationId UserId TeamId MemberId SessionId ApiKeyId HostId ProductId ImageId InstanceId DriveId SnapshotId
     AccountId TransactionId HoldId LotId BudgetId SegmentId TopUpId VoucherId StatementId CreditNoteId AlertId
     WebhookId PluginId PriceVersionId DecisionId AuditId OutboxId RequestId
 }
@@ -261,5 +268,5 @@ macro_rules! as_word {
 as_word! {
     Preset Role MemberState Spending HostKind AdminState Reach Attach Desired State Reason StorageKind
     AccountKind TransactionKind Direction EntryPhase HoldState TopUpState
-    Category BudgetScope BudgetPeriod Reaction AlertMetric DeliveryState
+    Category BudgetScope BudgetPeriod Reaction AlertMetric DeliveryState SnapshotState SnapshotCause
 }

@@ -41,6 +41,7 @@ pub mod record;
 mod revisions;
 pub mod sessions;
 mod shares;
+pub mod snapshots;
 pub mod statements;
 pub mod storage;
 mod top_ups;

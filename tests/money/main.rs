@@ -24,6 +24,7 @@ mod plugins;
 mod prices;
 mod resume;
 mod site;
+mod snapshots;
 mod stage;
 mod statements;
 mod storage;
