@@ -1,9 +1,6 @@
 //! What happens when the money, or a budget, is used up: warned in time, stopped while still paid, never below zero.
 
-use muster::{
-    op::{Actor, SystemActor},
-    time::Span,
-};
+use muster::op::{Actor, SystemActor};
 use serde_json::{Value, json};
 
 use crate::{
