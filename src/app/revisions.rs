@@ -180,8 +180,7 @@ impl App {
             Some(account) => tx.lots_settled(segment.team, account).await?,
             None => Vec::new(),
         };
-        let rows = tx.instances_of(segment.instance.as_slice()).await?;
-        let user = User { member: segment.member, api_key: rows.first().and_then(|row| row.api_key) };
+        let user = User { member: segment.member, api_key: tx.segment_key(segment.id).await? };
         let lots = all.iter().chain(&settled).map(|paid| paid.lot).collect();
         let concern = Concern {
             members: vec![segment.member],
