@@ -360,7 +360,7 @@ impl App {
         Ok(view)
     }
 
-    /// Counts anew what was charged in the present period of these budgets, makes every open hold of the team claim
+    /// Counts anew what was charged in the periods of these budgets, makes every open hold of the team claim
     /// its part of those that are active now, and tells of thresholds that are passed. The budgets are to be written
     /// before.
     pub(crate) async fn budgets_recount(
@@ -386,9 +386,16 @@ impl App {
         concern.members.dedup();
         let mut journal = tx.journal(op, team, &concern).await?;
         for budget in budgets {
-            let period = budget.period_at(now, &journal.team().terms.time_zone);
-            let charged = tx.budget_charged(budget, &period).await?;
-            journal.budget_recount(budget.id, charged, now)?;
+            let zone = journal.team().terms.time_zone.clone();
+            let present = budget.period_at(now, &zone).start_at;
+            for begin in journal.budget_begins(budget.id, now)? {
+                let charged = tx.budget_charged(budget, &budget.period_at(begin, &zone)).await?;
+                journal.budget_recount(budget.id, charged, begin)?;
+                if begin != present {
+                    // What is over is no news any more.
+                    journal.budget_told(budget.id, begin, u8::MAX);
+                }
+            }
         }
         journal.claims_renew(now)?;
         self.budgets_tell(op, tx, &mut journal).await?;

@@ -2,7 +2,8 @@
 //!
 //! A draft says what changes; it can be shown without being posted. More is charged from the account that paid, as far
 //! as it has it, and owed otherwise. Less is first taken off what is owed for these intervals, and then given back into
-//! the lots that the money came from, the last first.
+//! the lots that the money came from, the last first. What was owed and given up since is given up no more; what another
+//! account of the team has paid since comes back as a gift.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ use crate::{
         interval::Segment,
         journal::{Journal, Outcome, User},
         lot::Part,
-        posting::{IdemKey, LotUse, Posting, TransactionKind},
+        posting::{Back, IdemKey, LotUse, Posting, TransactionKind},
         rating::{Charge, RatedLine},
         revision::{self, Change},
     },
@@ -180,8 +181,7 @@ impl App {
             Some(account) => tx.lots_settled(segment.team, account).await?,
             None => Vec::new(),
         };
-        let rows = tx.instances_of(segment.instance.as_slice()).await?;
-        let user = User { member: segment.member, api_key: rows.first().and_then(|row| row.api_key) };
+        let user = User { member: segment.member, api_key: tx.segment_key(segment.id).await? };
         let lots = all.iter().chain(&settled).map(|paid| paid.lot).collect();
         let concern = Concern {
             members: vec![segment.member],
@@ -262,10 +262,15 @@ impl App {
             let mut less = changes.iter().filter(|change| change.amount < Credits::ZERO);
             let most = less.try_fold(Credits::ZERO, |sum, change| sum.plus(change.most_uncovered))?;
             let owed = most.min(size).min(journal.owed()?);
-            let cover = Cover { covered: size.minus(owed)?, uncovered: owed };
-            let otherwise = op.now() + BACK_FOR;
-            let lots = LotUse::Back { parts: parts_take(back, cover.covered)?, otherwise };
-            (owed, Posting::give_back(account, revenue, receivable, cover, lots)?)
+            let paid = size.minus(owed)?;
+            let parts = parts_take(back, paid)?;
+            let named = parts.iter().try_fold(Credits::ZERO, |sum, part| sum.plus(part.amount))?;
+            // What no lot of the account has paid was owed, and given up or paid by the team in another way since.
+            let given_up = paid.minus(named)?.min(journal.given_up()?);
+            let divided = Back { covered: paid.minus(given_up)?, uncovered: owed, given_up };
+            let lots = LotUse::Back { parts, otherwise: op.now() + BACK_FOR };
+            let writeoff = journal.own(AccountKind::Writeoff)?;
+            (owed, Posting::give_back(account, revenue, receivable, writeoff, divided, lots)?)
         } else {
             let covered = size.min(journal.spendable(account, op.now())?);
             let cover = Cover { covered, uncovered: size.minus(covered)? };

@@ -421,9 +421,18 @@ impl Journal {
             }
         }
         if missing.is_positive() {
-            return Err(Error::internal(format!("{missing} credits come back and no lot is named for them")));
+            let id = (self.lot_id)();
+            let gift = super::lot::Terms::gift(None);
+            let lot = Lot { terms: gift, amount: missing, ..self.lot_new(line, header, id) };
+            back.push(self.lot_insert(lot));
         }
         Ok(back)
+    }
+
+    /// What the team owed and the operator has given up, less what of it turned out not to have been owed.
+    pub fn given_up(&self) -> Result<Credits> {
+        let writeoff = self.account(self.own(AccountKind::Writeoff)?)?;
+        Ok(Credits::ZERO.minus(writeoff.balance.posted()?)?.max(Credits::ZERO))
     }
 
     /// What is free of the lots that were over by `now`: what [`Posting::expire`] is to take.

@@ -4,13 +4,14 @@
 //! hold back, `Posted` moves it. The double entry is the usual one; the two-phase counters are those of
 //! two-phase commit for money.
 
+mod back;
 mod key;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::key::IdemKey;
+pub use self::{back::Back, key::IdemKey};
 
 use super::{
     account::Movement,
@@ -273,25 +274,6 @@ impl Posting {
         )
     }
 
-    /// Gives back part of what was charged: `cover.covered` to `account`, into the lots it came from, and
-    /// `cover.uncovered` of what is owed.
-    pub fn give_back(
-        account: AccountId,
-        revenue: AccountId,
-        receivable: AccountId,
-        cover: Cover,
-        lots: LotUse,
-    ) -> Result<Self, Error> {
-        let mut posting = Self::new(TransactionKind::Correction, lots);
-        if cover.covered != Credits::ZERO {
-            posting = posting.move_on(revenue, account, cover.covered)?;
-        }
-        if cover.uncovered != Credits::ZERO {
-            posting = posting.move_on(revenue, receivable, cover.uncovered)?;
-        }
-        if posting.lines.is_empty() { Err(Error::NotPositive) } else { Ok(posting) }
-    }
-
     /// Money of `lot` goes back to whoever paid it: `pool` to `cash`.
     pub fn refund(lot: LotId, pool: AccountId, cash: AccountId, amount: Credits) -> Result<Self, Error> {
         Self::new(TransactionKind::Refund, LotUse::Of(lot)).move_on(pool, cash, amount)
@@ -529,7 +511,7 @@ mod tests {
             Posting::hold_extend(hold, x, y, amount),
             Posting::hold_release(hold, x, y, amount),
             Posting::charge(TransactionKind::Capture, x, y, z, cover),
-            Posting::give_back(x, y, z, cover, LotUse::Spent),
+            Posting::give_back(x, y, z, x, Back::of(cover), LotUse::Spent),
             Posting::refund(lot, x, y, amount),
             Posting::refund_owed(x, y, amount),
             Posting::expire(lot, x, y, amount),

@@ -493,6 +493,15 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_covers_what_happened_before_its_end_up_to_its_number_and_nothing_else() {
+        let at = Timestamp::from_micros;
+        let cut = Cut { end_at: at(100), through_seq: 7 };
+        let sides = [(99, 7), (100, 7), (99, 8), (100, 8)].map(|(when, seq)| cut.covers(at(when), seq));
+        assert_eq!(sides, [true, false, false, false]);
+        assert!(!Cut::NONE.covers(at(i64::MIN), 0));
+    }
+
+    #[test]
     fn use_is_summed_in_three_ways() {
         let chance = Seeded::new(2);
         let [one, two]: [MemberId; 2] =

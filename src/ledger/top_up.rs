@@ -109,6 +109,39 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_step_is_taken_where_there_is_one_and_begins_to_wait_anew() {
+        use crate::{chance::Seeded, ids::Id};
+        let (now, chance) = (Timestamp::from_micros(0), Seeded::new(1));
+        let mut top_up = TopUp {
+            id: TopUpId::fresh(now, &chance),
+            team: TeamId::fresh(now, &chance),
+            amount: Credits::from_micros(10),
+            provider: "bank".to_owned(),
+            provider_ref: None,
+            state: TopUpState::Pending,
+            automatic: false,
+            note: String::new(),
+            requested_by: String::new(),
+            confirmed_by: Vec::new(),
+            decided_by: None,
+            lot: None,
+            refunded: Credits::from_micros(4),
+            failure: String::new(),
+            next_at: Some(now),
+            tries: 3,
+            created_at: now,
+            decided_at: None,
+        };
+        assert_eq!(top_up.kept(), Ok(Credits::from_micros(6)));
+        assert!(!top_up.step(TopUpState::Refunded));
+        assert_eq!((top_up.state, top_up.tries, top_up.next_at), (TopUpState::Pending, 3, Some(now)));
+        assert!(top_up.state.is_open() && TopUpState::Created.is_open());
+        assert!(top_up.step(TopUpState::Succeeded));
+        assert_eq!((top_up.state, top_up.tries, top_up.next_at), (TopUpState::Succeeded, 0, None));
+        assert!(!top_up.state.is_open());
+    }
+
+    #[test]
     fn only_these_steps_lead_on() {
         let steps: Vec<String> = TopUpState::ALL
             .iter()

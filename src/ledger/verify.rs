@@ -33,6 +33,7 @@ use crate::{
     ids::{ApiKeyId, BudgetId, HoldId, LotId, TeamId},
     model::team::words,
     money::Credits,
+    time::TimeZone,
 };
 
 /// Violations that are kept with their details; further ones are only counted.
@@ -162,9 +163,10 @@ impl Verifier {
         Self::default()
     }
 
-    /// Reads a team with the number of its last transaction.
-    pub fn team(&mut self, team: TeamId, booked: u64) {
+    /// Reads a team with the number of its last transaction and the time zone of its months.
+    pub fn team(&mut self, team: TeamId, booked: u64, zone: TimeZone) {
         self.teams.team(team, booked);
+        self.budgets.team(team, zone);
     }
 
     /// Reads an account. All accounts come before the first entry.

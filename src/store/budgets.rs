@@ -42,7 +42,7 @@ const BUDGET_PERIOD_FETCH: &str = "SELECT * FROM budget_periods WHERE budget = $
 const BUDGET_CHARGED: &str = "
     SELECT CAST(COALESCE(SUM(c.amount), 0) AS BIGINT) FROM charges c
     WHERE c.team = $1 AND ($2 = '' OR c.member = $2)
-      AND ($3 = '' OR c.instance IN (SELECT id FROM instances WHERE team = $1 AND api_key = $3))
+      AND ($3 = '' OR c.segment IN (SELECT id FROM segments WHERE api_key = $3))
       AND c.from_at >= $4 AND c.from_at < $5";
 
 const HOLDS_OPEN_OF_TEAM: &str = "

@@ -58,10 +58,10 @@ const CLAIMS: &str = "
 const SEGMENTS: &str = "SELECT * FROM segments WHERE id > $1 ORDER BY id LIMIT $2";
 
 const CHARGES: &str = "
-    SELECT c.*, i.api_key
+    SELECT c.*, s.api_key
     FROM (SELECT * FROM charges WHERE (segment, k, revision) > ($1, $2, $3)
           ORDER BY segment, k, revision LIMIT $4) c
-    LEFT JOIN instances i ON i.id = c.instance
+    LEFT JOIN segments s ON s.id = c.segment
     ORDER BY c.segment, c.k, c.revision";
 
 const TOP_UPS: &str = "

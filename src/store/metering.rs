@@ -12,7 +12,7 @@ use super::{
     tx::{Conn, Tx},
 };
 use crate::{
-    ids::{InstanceId, MemberId, SegmentId, TeamId},
+    ids::{ApiKeyId, InstanceId, MemberId, SegmentId, TeamId},
     ledger::{
         interval::{Segment, Watermark},
         rating::Charge,
@@ -24,8 +24,11 @@ use crate::{
 const SEGMENT_INSERT: &str = "
     INSERT INTO segments (id, team, member, resource, instance, account, kind, number, quantity, price_version, sku,
                           quoted_per_hour, grid, start_at, end_at, proof_at, billed_until, next_k, cumulative_nano,
-                          settled)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)";
+                          settled, api_key)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+            (SELECT i.api_key FROM instances i WHERE i.id = $5 AND CAST($6 AS TEXT) IS NULL))";
+
+const SEGMENT_KEY: &str = "SELECT api_key FROM segments WHERE id = $1";
 
 const SEGMENT_FETCH: &str = "SELECT * FROM segments WHERE id = $1";
 
@@ -175,6 +178,11 @@ impl Tx {
         let insert = insert.bind(segment.grid).bind(segment.start_at).bind(segment.end_at);
         let insert = insert.bind(segment.proof_at).bind(segment.billed_until).bind(segment.next_k);
         insert.bind(segment.cumulative).bind(segment.settled).execute().await.map(drop)
+    }
+
+    /// The API key that the run which a segment meters was launched or started by; none for storage.
+    pub async fn segment_key(&mut self, id: SegmentId) -> Result<Option<ApiKeyId>> {
+        Ok(self.query(SEGMENT_KEY).bind(id).one::<(Option<ApiKeyId>,)>().await?.0)
     }
 
     /// Ends a running segment at `end_at`, or where it is billed to if that is later: what is charged stays

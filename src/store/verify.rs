@@ -9,9 +9,10 @@ use super::{
 use crate::{
     ids::TeamId,
     ledger::verify::{Report, Verifier},
+    model::terms::TeamTerms,
 };
 
-const BOOKED_BY_TEAM: &str = "SELECT id, booked FROM teams WHERE id > $1 ORDER BY id LIMIT $2";
+const BOOKED_BY_TEAM: &str = "SELECT id, booked, terms FROM teams WHERE id > $1 ORDER BY id LIMIT $2";
 
 impl Read {
     /// Checks everything that must be true of the books, as they stand at the moment of this reading.
@@ -39,11 +40,11 @@ impl Read {
         let mut after = String::new();
         loop {
             let page = self.query(BOOKED_BY_TEAM).bind(after).bind(PAGE);
-            let page: Vec<(TeamId, u64)> = page.all().await?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
+            let page: Vec<(TeamId, u64, TeamTerms)> = page.all().await?;
+            let Some((last, ..)) = page.last() else { return Ok(()) };
             let is_last = !is_full(&page);
             after = last.to_string();
-            page.into_iter().for_each(|(team, booked)| checks.team(team, booked));
+            page.into_iter().for_each(|(team, booked, terms)| checks.team(team, booked, terms.time_zone));
             if is_last {
                 return Ok(());
             }

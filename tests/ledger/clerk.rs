@@ -12,7 +12,7 @@ use muster::{
         interval::{Segment, boundary},
         journal::{Journal, NewHold, Outcome, Payer, Rows, User},
         lot::{Category, Part},
-        posting::{Header, IdemKey, LotUse, Phase, Posting, TransactionKind},
+        posting::{Back, Header, IdemKey, LotUse, Phase, Posting, TransactionKind},
         rating::{Charge, Tally},
     },
     model::price::Sku,
@@ -393,7 +393,7 @@ impl Clerk {
         let [revenue, receivable] = self.own(journal, [AccountKind::Revenue, AccountKind::Receivable]);
         let lots = LotUse::Back { parts, otherwise };
         let cover = Cover { covered, uncovered };
-        let posting = Posting::give_back(account, revenue, receivable, cover, lots);
+        let posting = Posting::give_back(account, revenue, receivable, receivable, Back::of(cover), lots);
         let header = self.header(IdemKey::capture(charge.segment, charge.k, 1));
         let transaction = Some(header.id);
         post(journal, header, posting)?;

@@ -132,7 +132,7 @@ impl Paper {
 
     fn verify(&self) -> Report {
         let mut checks = Verifier::new();
-        checks.team(self.team.id, self.team.booked);
+        checks.team(self.team.id, self.team.booked, self.team.terms.time_zone.clone());
         self.rows.accounts.values().for_each(|account| checks.account(account.clone()));
         let mut entries = Vec::new();
         for booking in &self.bookings {

@@ -133,6 +133,9 @@ const FUNDS: &str = "
              JOIN accounts a ON a.id = e.account AND a.kind IN ('wallet', 'team_pool')
             WHERE x.team = t.id AND x.kind IN ('expire', 'settle', 'refund') AND e.direction = 'debit'
               AND e.phase = 'posted')
+        + (SELECT COALESCE(SUM(e.amount), 0) FROM transactions x JOIN entries e ON e.transaction_id = x.id
+             JOIN accounts a ON a.id = e.account AND a.kind = 'writeoff'
+            WHERE x.team = t.id AND x.kind = 'correction')
     FROM teams t";
 
 const TOP_UPS: &str = "SELECT id, team, provider, state, amount, refunded FROM top_ups ORDER BY id";

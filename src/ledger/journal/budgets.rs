@@ -1,6 +1,8 @@
 //! Budgets in the journal: what counts for them, what was charged, what holds claim, also where one begins to count in
 //! the middle.
 
+use std::collections::BTreeSet;
+
 use super::{Journal, User, user_of};
 use crate::{
     error::{Error, Result},
@@ -112,6 +114,23 @@ impl Journal {
         let budget = self.budgets.get(&id);
         let budget = budget.ok_or_else(|| Error::internal(format!("the journal was not opened for {id}")))?;
         Ok(self.period(budget, now))
+    }
+
+    /// The beginnings of the periods that a budget has in the team's time zone: the present one, and every earlier one
+    /// that counted something. Months of a time zone that the team had before are none of them.
+    ///
+    /// # Errors
+    /// When the journal was not opened for the budget.
+    pub fn budget_begins(&self, id: BudgetId, now: Timestamp) -> Result<BTreeSet<Timestamp>> {
+        let mut begins = BTreeSet::from([self.budget_period(id, now)?.start_at]);
+        if let Some(budget) = self.budgets.get(&id) {
+            let of = self.rows.periods.iter().filter(|((budget, _), _)| *budget == id);
+            begins.extend(of.map(|(_, period)| period).filter_map(|period| {
+                let own = budget.period_at(period.start_at, &self.team.terms.time_zone);
+                ((own.start_at, own.end_at) == (period.start_at, period.end_at)).then_some(own.start_at)
+            }));
+        }
+        Ok(begins)
     }
 
     /// Says what was charged in the period of a budget that `now` lies in. Thresholds that are no longer reached may be

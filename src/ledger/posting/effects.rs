@@ -45,7 +45,11 @@ fn a_charge_without_a_hold_takes_what_is_there_and_a_correction_gives_it_back() 
     assert_eq!(charge(cover(7, 2)), Ok([(-7, 0), (9, 0), (-2, 0)]));
     assert_eq!(charge(cover(7, 0)), Ok([(-7, 0), (7, 0), (0, 0)]));
     assert_eq!(charge(cover(0, 2)), Ok([(0, 0), (2, 0), (-2, 0)]));
-    let back = |part| effect(Posting::give_back(wallet, revenue, owed, part, LotUse::Onward));
+    let back =
+        |part| effect(Posting::give_back(wallet, revenue, owed, wallet, Back::of(part), LotUse::Onward));
+    let given_up = Back { given_up: Credits::from_micros(4), ..Back::of(cover(0, 0)) };
+    let posting = Posting::give_back(wallet, revenue, revenue, owed, given_up, LotUse::Onward);
+    assert_eq!(effect(posting), Ok([(0, 0), (-4, 0), (4, 0)]));
     assert_eq!(back(cover(7, 2)), Ok([(7, 0), (-9, 0), (2, 0)]));
     assert_eq!(back(cover(7, 0)), Ok([(7, 0), (-7, 0), (0, 0)]));
     assert_eq!(back(cover(0, 2)), Ok([(0, 0), (-2, 0), (2, 0)]));

@@ -10,7 +10,7 @@ use crate::{
         hold::Hold,
         rating::Charge,
     },
-    time::Timestamp,
+    time::{TimeZone, Timestamp},
 };
 
 /// All budgets.
@@ -18,6 +18,7 @@ use crate::{
 pub(super) struct Budgets {
     budgets: BTreeMap<BudgetId, Replay>,
     of_team: BTreeMap<TeamId, Vec<BudgetId>>,
+    zones: BTreeMap<TeamId, TimeZone>,
 }
 
 /// A budget with its periods.
@@ -36,6 +37,10 @@ struct Counted {
 }
 
 impl Budgets {
+    pub(super) fn team(&mut self, team: TeamId, zone: TimeZone) {
+        self.zones.insert(team, zone);
+    }
+
     pub(super) fn budget(&mut self, row: Budget) {
         self.of_team.entry(row.team).or_default().push(row.id);
         self.budgets.insert(row.id, Replay { row, periods: BTreeMap::new() });
@@ -87,6 +92,12 @@ impl Budgets {
         }
     }
 
+    /// Whether a period is one of those that the team's time zone has now.
+    fn is_present(&self, budget: &Budget, row: &Period) -> bool {
+        let period = self.zones.get(&budget.team).map(|zone| budget.period_at(row.start_at, zone));
+        period.is_some_and(|period| (period.start_at, period.end_at) == (row.start_at, row.end_at))
+    }
+
     pub(super) fn finish(&self, report: &mut Report) {
         for replay in self.budgets.values() {
             for counted in replay.periods.values() {
@@ -96,8 +107,11 @@ impl Budgets {
                     let detail = format!("{} is reserved, holds claim {} µ", row.reserved, counted.claimed);
                     report.note(Invariant::BudgetsMatch, ids(), detail);
                 }
-                // A budget that was ended no longer counts.
-                if replay.row.active && wide(row.spent) != counted.charged {
+                // A budget that was ended no longer counts, nor does the month of another time zone.
+                if replay.row.active
+                    && self.is_present(&replay.row, row)
+                    && wide(row.spent) != counted.charged
+                {
                     let detail = format!("{} is spent, charges sum to {} µ", row.spent, counted.charged);
                     report.note(Invariant::BudgetsMatch, ids(), detail);
                 }
