@@ -124,19 +124,19 @@ impl App {
     ) -> Result<Option<HostId>> {
         let mut instance = before.clone();
         let since = *instance.draining_since.get_or_insert(op.now());
-        let grace =
-            journal.team().terms.grace_minutes.map(|minutes| Span::from_seconds(i64::from(minutes) * 60));
-        // The grace ends what is paid sooner, and never what is not paid later.
-        let ends = [Some(until), grace.map(|grace| since + grace + self.settings.stop_latency)];
-        let left = ends.into_iter().flatten().min().unwrap_or(until) - op.now();
-        if let Some(percent) =
-            hold::warning_due(left, grace.map_or(runway, |grace| grace.min(runway)), instance.warned_percent)
-        {
+        let paid = until - op.now();
+        let grace = journal.team().terms.grace_minutes;
+        let grace = grace.map(|minutes| Span::from_seconds(i64::from(minutes) * 60));
+        // A grace ends sooner what is paid, and never later.
+        let left = grace.map_or(paid, |grace| paid.min(since + grace - op.now()));
+        let whole = grace.map_or(runway, |grace| grace.min(runway));
+        if let Some(percent) = hold::warning_due(left, whole, instance.warned_percent) {
             instance.warned_percent = percent;
             self.notice(op, tx, &instance, "instance.draining", percent, until).await?;
         }
         let mut woken = None;
-        if left <= self.settings.stop_latency {
+        let over = grace.is_some() && left <= Span::default();
+        if over || paid <= self.settings.stop_latency {
             self.exhaust(op, tx, journal, &mut instance).await?;
             self.notice(op, tx, &instance, "instance.out_of_credits", 0, until).await?;
             woken = Some(instance.host);

@@ -278,6 +278,10 @@ impl App {
         let mut tx = self.begin(op).await?;
         let asker = self.visitor(op, &mut tx).await?;
         let (mut tx, permit) = self.permit(op, tx, &asker, action, Resource::Site, Facts::default()).await?;
+        if state == AdminState::Retired {
+            // Before the host is locked: every other change locks teams first.
+            self.snapshots_lose(op, &mut tx, id).await?;
+        }
         tx.host_lock(id).await?;
         let row = tx.host_fetch(id).await?.ok_or_else(|| Error::not_found("host"))?;
         if row.admin_state == AdminState::Retired {
@@ -292,7 +296,6 @@ impl App {
         if state == AdminState::Retired {
             // What is left there is out of everybody's reach.
             tx.storage_segments_end(id).await?;
-            self.snapshots_lose(op, &mut tx, id).await?;
         }
         let fresh = tx.host_fetch(id).await?.ok_or_else(|| Error::not_found("host"))?;
         let view = HostView::from(fresh);

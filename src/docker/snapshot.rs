@@ -77,6 +77,8 @@ impl Engine {
                 (recipe::TEAM.to_owned(), order.team.to_string()),
                 (SNAPSHOT.to_owned(), order.snapshot.to_string()),
                 (BELOW_BYTES.to_owned(), below),
+                // The instance's own must not come back in what somebody runs from the image by hand.
+                (recipe::INSTANCE.to_owned(), String::new()),
             ])),
             ..ContainerConfig::default()
         };

@@ -95,9 +95,9 @@ async fn killed_over_it(store: Store) {
         delete(&ann.caller, &path).await;
         if n == 2 {
             town.server.kill9();
+            // The client has to notice that its connection is dead.
+            pause(300).await;
             town.server.start_again();
-            // The connection from before is dead, which a request that changes something does not try out twice.
-            town.instances_of(&ann.caller).await;
         }
     }
     until("no image is left", async || {
@@ -141,6 +141,14 @@ async fn what_was_on_the_disk_is_there_in_an_instance_launched_from_its_snapshot
     let access = ben.caller.get(&format!("/teams/lab/instances/{child}/access")).await;
     let token = inside(&town, &child, "cat /run/muster/jupyter_token");
     assert_eq!(access["jupyter_token"], token.trim(), "its own token, not that of the first");
+
+    // Somebody removes an image from the host: that is seen, and told.
+    let other = take(&ben, &child, "other").await;
+    wait_for(&ben, &other, "ready").await;
+    town.stand.hosts[0].docker(&["rmi", "-f", &format!("muster-snapshot:{other}")]);
+    let lost = wait_for(&ben, &other, "failed").await;
+    assert_eq!(lost["reason"], "it was removed from its host by somebody else", "{lost}");
+    delete(&ben.caller, &format!("/teams/lab/snapshots/{other}")).await;
 
     // Gone for good for new launches; what runs from it goes on and can be stopped and started.
     delete(&town.owner, &format!("/teams/lab/snapshots/{taken}")).await;

@@ -222,7 +222,8 @@ async fn what_is_paused_keeps_its_accelerators_pays_its_disk_and_goes_on_after_a
         let rate = json!({ "kind": "stopped", "price_per_gib_hour": "1.024" });
         site.put(&site.operator, "/storage-rates", rate).await.want(200);
         let gpu = json!({ "name": "gpu", "region": "here", "instance_type": "any",
-            "accelerator": "Simulated accelerator", "gpus_per_unit": 1, "cpu_millis": 100, "memory_bytes": 1 << 26, "price_per_hour": "6",
+            "accelerator": "Simulated accelerator", "gpus_per_unit": 1,
+            "cpu_millis": 100, "memory_bytes": 1 << 26, "price_per_hour": "6",
             "published": true });
         site.post(&site.operator, "/products", gpu).await.want(201);
         stage.terms(json!({ "spending": "wallet", "exhaustion": "pause", "runway_minutes": 10 })).await;

@@ -11,7 +11,7 @@ use muster::{
         secrets::{Seal, Token, TokenKind},
     },
     chance::Seeded,
-    ids::{MemberId, TeamId, UserId},
+    ids::{HostId, MemberId, TeamId, UserId},
     ledger::account::{Account, AccountKind},
     money::Credits,
     op::{Actor, Op, SystemActor, SystemWarrant},
@@ -233,6 +233,11 @@ impl Site {
         let request = Request::delete(at(path)).header("authorization", format!("Bearer {}", who.reveal()));
         let response = self.door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         response.status().as_u16()
+    }
+
+    /// The file that a simulated host keeps its state in; it is read when the host's row has changed.
+    pub(crate) fn simulated(&self, host: HostId) -> PathBuf {
+        self.folder.path().join(format!("{host}.json"))
     }
 
     /// Uploads `bytes` as a plugin.

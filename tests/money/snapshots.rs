@@ -260,8 +260,11 @@ async fn a_launch_from_a_snapshot_goes_to_its_host_or_says_why_not() {
             "gpus_per_unit": 0, "cpu_millis": 1000, "memory_bytes": 1 << 30, "price_per_hour": "6",
             "published": true });
         site.post(&site.operator, "/products", far).await.want(201);
-        let kept_id = &kept["id"];
-        let order = |product: &str| json!({ "name": "child", "product": product, "snapshot": kept_id, "mount_team_drive": false });
+        let order = |product: &str| {
+            let mut order = json!({ "name": "child", "product": product, "mount_team_drive": false });
+            order["snapshot"] = kept["id"].clone();
+            order
+        };
         let mut both = order("gpu");
         both["image"] = json!("base");
         let told = site.post(&site.worker, "instances", both).await.want(422);
@@ -308,6 +311,51 @@ async fn a_launch_from_a_snapshot_goes_to_its_host_or_says_why_not() {
         assert_eq!((&lost["state"], &lost["reason"]), (&json!("failed"), &json!("its host was retired")));
         assert_eq!(held(&site).await, (json!(0), json!(0)));
         assert_eq!(site.delete(&site.worker, &path(&grown)).await, 202);
+        site.assert_sound().await;
+    }
+}
+
+/// Fills the disk of a simulated host, so that nothing more fits on it.
+async fn fill(site: &Site, host: HostId) {
+    let file = site.simulated(host);
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    kept["written"]["somebody-elses"] = json!((1_u64 << 40) - (100 << 20));
+    std::fs::write(&file, kept.to_string()).unwrap();
+    for verb in ["cordon", "uncordon"] {
+        site.post(&site.operator, &format!("/hosts/{host}/{verb}"), json!({})).await.want(200);
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_refused_and_what_cannot_be_taken_fails_and_holds_nothing_up() {
+    for site in Site::both().await {
+        let host = plant(&site).await;
+        site.grant("100").await;
+        assign(&site, "50").await;
+        let id = launch(&site, &site.worker, "gpu", false).await;
+        settle(&site, host).await;
+        let early = take(&site, &site.worker, &id, "early").await.want(202);
+        fill(&site, host).await;
+        // The host looks again before it copies.
+        copied(&site, host).await;
+        let seen = site.get(&site.worker, &path(&early)).await.want(200);
+        assert_eq!(seen["state"], "failed", "{seen:#}");
+        assert!(
+            seen["reason"].as_str().unwrap().starts_with("not enough room: its disk has 64 MiB"),
+            "{seen:#}"
+        );
+        assert_eq!(state(&site, &id).await, "running");
+        assert_eq!(held(&site).await, (json!(0), json!(0)));
+        let told = take(&site, &site.worker, &id, "late").await.fails(409, "no-room");
+        assert!(told.contains("256 MiB have to be free on its host, which has 36"), "{told}");
+        let all = site.get(&site.worker, "snapshots").await.want(200);
+        assert_eq!(all["items"].as_array().unwrap().len(), 1, "a refused one leaves nothing");
+
+        assert_eq!(site.delete(&site.worker, &path(&early)).await, 202);
+        site.get(&site.worker, &path(&early)).await.fails(404, "not-found");
+        site.post(&site.worker, &format!("instances/{id}/release"), json!({})).await.want(202);
+        settle(&site, host).await;
+        assert_eq!(state(&site, &id).await, "released");
         site.assert_sound().await;
     }
 }
