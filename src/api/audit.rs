@@ -129,7 +129,8 @@ pub(super) async fn list_audit_events(
 /// The team's audit log as a file, the oldest event first. An export that fails half way ends without its last chunk.
 #[utoipa::path(get, path = "/teams/{team}/audit/export", operation_id = "exportAuditEvents", tag = "audit",
     params(("team" = String, Path, description = "Id or slug of the team"), AuditExportQuery),
-    responses((status = 200, content((String = "application/x-ndjson"), (String = "text/csv")))))]
+    responses((status = 200, description = "The events",
+        content((String = "application/x-ndjson"), (String = "text/csv")))))]
 pub(super) async fn export_audit_events(
     State(app): State<Arc<App>>,
     At(team): At<String>,
@@ -168,7 +169,8 @@ pub(super) async fn list_site_audit_events(
 /// The site's own audit log as a file, the oldest event first.
 #[utoipa::path(get, path = "/audit/export", operation_id = "exportSiteAuditEvents", tag = "audit",
     params(AuditExportQuery),
-    responses((status = 200, content((String = "application/x-ndjson"), (String = "text/csv")))))]
+    responses((status = 200, description = "The events",
+        content((String = "application/x-ndjson"), (String = "text/csv")))))]
 pub(super) async fn export_site_audit_events(
     State(app): State<Arc<App>>,
     Asked(query): Asked<AuditExportQuery>,

@@ -78,10 +78,8 @@ pub struct LimitChange {
     /// The limit's name.
     pub limit: String,
     /// What was said before; `null`: nothing.
-    #[schema(value_type = Option<Object>)]
     pub from: Value,
     /// What is said since; `null`: nothing.
-    #[schema(value_type = Option<Object>)]
     pub to: Value,
 }
 

@@ -62,7 +62,7 @@ fn a_limit_for_a_while_is_put_on_the_version_that_was_read() {
     let put = desk.asked().remove(1);
     assert!(put.starts_with("PUT /api/v1/teams/acme/members/mem_1/quota/temporary "), "{put}");
     assert!(put.contains("if-match: \"v7\""), "{put}");
-    let body = r#"{"limits":{"gpus":8},"reason":"the deadline","until":"2026-12-01T00:00:00Z"}"#;
+    let body = r#"{"limits":{"gpus":8},"until":"2026-12-01T00:00:00Z","reason":"the deadline"}"#;
     assert!(put.ends_with(body), "{put}");
 }
 
