@@ -214,6 +214,7 @@ fn team_row(id: TeamId, slug: &str, now: Timestamp) -> TeamRow {
         limits: Limits::default(),
         terms: TeamTerms::default(),
         credit_limit: Credits::ZERO,
+        policy_version: 0,
         version: 1,
         created_at: now,
     }
@@ -230,6 +231,7 @@ fn member_row(id: MemberId, team: TeamId, now: Timestamp) -> MemberRow {
         state: MemberState::Active,
         alias: String::new(),
         note: String::new(),
+        labels: muster::store::Json(Default::default()),
         limits: Limits::default(),
         version: 1,
         valid_from: now,

@@ -19,6 +19,7 @@ mod members;
 mod openapi;
 mod operator;
 mod payments;
+mod policies;
 mod prices;
 mod problem;
 pub mod router;

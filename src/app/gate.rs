@@ -14,7 +14,7 @@ use crate::{
     ids::{AuditId, TeamId},
     model::{action::Action, team::MemberState},
     op::{Actor, Op, SystemWarrant, Warrant},
-    policy::{Decision, Facts, MemberPrincipal, Permit, Principal, Refusal, Resource},
+    policy::{Decision, Facts, MemberPrincipal, Permit, Principal, Refusal, Resource, Rules},
     store::{
         Conn, Tx,
         identity::{MemberRow, TeamRow},
@@ -121,7 +121,8 @@ impl App {
                 {
                     return Err(session_ended());
                 }
-                Principal::Member(principal_of(op, &team, member))
+                let rules = self.rules_of(conn, &team).await?;
+                Principal::Member(Arc::new(seat_of(op, &team, member, rules)))
             }
         };
         let asker = Asker { principal, team: Some(team.id) };
@@ -143,7 +144,8 @@ impl App {
             Actor::Member { team, member, .. } | Actor::Key { team, member, .. } => {
                 let team = conn.team_fetch(*team).await?.ok_or_else(session_ended)?;
                 let member = conn.member_fetch(*member).await?.ok_or_else(session_ended)?;
-                Principal::Member(principal_of(op, &team, &member))
+                // Outside of teams only the shipped policies speak.
+                Principal::Member(Arc::new(seat_of(op, &team, &member, None)))
             }
             Actor::Anonymous | Actor::System(_) => Principal::Anonymous,
         };
@@ -336,7 +338,13 @@ fn name_of(resource: &Resource) -> String {
     }
 }
 
-fn principal_of(op: &Op, team: &TeamRow, member: &MemberRow) -> Arc<MemberPrincipal> {
+/// A member as the policy sees them, asking now under the team's policies `rules`.
+pub(crate) fn seat_of(
+    op: &Op,
+    team: &TeamRow,
+    member: &MemberRow,
+    rules: Option<Arc<Rules>>,
+) -> MemberPrincipal {
     let reset_only = match &op.actor {
         Actor::User { reset_only, .. } | Actor::Member { reset_only, .. } => *reset_only,
         _ => false,
@@ -345,17 +353,21 @@ fn principal_of(op: &Op, team: &TeamRow, member: &MemberRow) -> Arc<MemberPrinci
         Actor::Key { scopes, .. } => Some(scopes.clone()),
         _ => None,
     };
-    Arc::new(MemberPrincipal {
+    MemberPrincipal {
         id: member.id,
         team: team.id,
         role: member.role,
         preset: team.preset,
+        account: member.account.clone(),
+        labels: member.labels.0.clone(),
         active: matches!(member.state, MemberState::Active | MemberState::Issued),
         reset_only,
         limits: member.limits.or(&team.limits),
         key_scopes,
         version: member.version,
-    })
+        wall: team.terms.time_zone.wall_at(op.now()),
+        rules,
+    }
 }
 
 fn repetition(row: IdempotencyRow, digest: &str) -> Error {

@@ -119,11 +119,11 @@ pub struct Estimate {
 }
 
 /// Everything about a launch that can be known before it is decided.
-struct Plan {
-    product: ProductRow,
+pub(super) struct Plan {
+    pub(super) product: ProductRow,
     image: ImageRow,
     price: ActivePrice,
-    unit_qty: u32,
+    pub(super) unit_qty: u32,
     gpus: u32,
     cpu_millis: u64,
     memory_bytes: u64,
@@ -189,7 +189,7 @@ impl App {
         let journal = read.journal_look(op, scope.team.id, &concern(op, &scope)).await?;
         let purse = Purse::of(op, &scope, &journal)?;
         let available = purse.funds;
-        let facts = self.facts(&mut read, &scope, &plan, &purse, hold).await?;
+        let facts = self.facts(&mut read, &scope, &plan, &purse, (per_hour, hold)).await?;
         self.look(op, &scope.asker, Action::CreateEstimate, plan.resource(&scope)?, facts.clone()).await?;
         let decision = self.decide(&scope.asker, Action::CreateInstance, &plan.resource(&scope)?, &facts);
         let need = plan.need(None);
@@ -252,7 +252,7 @@ impl App {
         }
         let hold = self.hold_for(&scope, per_hour)?;
         let purse = Purse::of(op, &scope, &journal)?;
-        let facts = self.facts(&mut tx, &scope, &plan, &purse, hold).await?;
+        let facts = self.facts(&mut tx, &scope, &plan, &purse, (per_hour, hold)).await?;
         let resource = plan.resource(&scope)?;
         let (mut tx, permit) =
             self.permit(op, tx, &scope.asker, Action::CreateInstance, resource, facts).await?;
@@ -399,7 +399,7 @@ impl App {
         Ok(hold::runway_cost(per_hour.to_nano()?, self.runway(&scope.team.terms))?)
     }
 
-    async fn plan(
+    pub(super) async fn plan(
         &self,
         conn: &mut Conn,
         scope: &Scope,
@@ -436,20 +436,21 @@ impl App {
         })
     }
 
-    async fn facts(
+    pub(super) async fn facts(
         &self,
         conn: &mut Conn,
         scope: &Scope,
         plan: &Plan,
         purse: &Purse,
-        hold: Credits,
+        (price_per_hour, hold): (Credits, Credits),
     ) -> Result<Facts> {
         let used = match &scope.member {
             Some(member) => conn.usage_fetch(&member.id.to_string()).await?,
             None => Default::default(),
         };
         let budget = purse.room.clone();
-        let launch = Launch { instances: 1, gpus: plan.gpus, used, hold, funds: purse.funds, budget };
+        let (gpus, funds) = (plan.gpus, purse.funds);
+        let launch = Launch { instances: 1, gpus, used, hold, funds, price_per_hour, budget };
         Ok(Facts { launch: Some(launch), ..Facts::default() })
     }
 
@@ -473,7 +474,7 @@ pub(super) const ATTEMPTS: u32 = 4;
 pub(super) const UNWARNED: u8 = 0;
 
 impl Plan {
-    fn resource(&self, scope: &Scope) -> Result<Resource> {
+    pub(super) fn resource(&self, scope: &Scope) -> Result<Resource> {
         Ok(Resource::Instance {
             team: scope.team.id,
             owner: scope.member()?.id,
@@ -481,6 +482,7 @@ impl Plan {
             instance_type: self.product.instance_type.clone(),
             accelerator: self.product.accelerator.clone(),
             image: self.image.name.clone(),
+            product: self.product.name.clone(),
             gpus: self.gpus,
         })
     }

@@ -7,6 +7,7 @@ pub mod alerts;
 pub mod api_keys;
 pub mod audit;
 pub mod auth;
+pub mod authorizing;
 pub mod auto_top_ups;
 pub mod balance;
 pub mod bills;
@@ -38,6 +39,9 @@ pub mod members;
 mod metering;
 pub mod payments;
 pub mod plugins;
+pub mod policies;
+pub mod policy_plans;
+pub mod policy_replays;
 pub mod prices;
 pub mod products;
 mod purse;
@@ -46,6 +50,7 @@ mod rating;
 pub mod re_rating;
 mod resuming;
 mod revisions;
+mod rule_book;
 pub mod secrets;
 mod setup;
 mod starting;
@@ -138,6 +143,7 @@ pub struct App {
     pub(crate) settings: Settings,
     pub(crate) installation: InstallationId,
     pub(crate) retries: re_rating::Retries,
+    pub(crate) rule_book: rule_book::RuleBook,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
@@ -188,6 +194,7 @@ impl App {
             settings,
             installation,
             retries,
+            rule_book: rule_book::RuleBook::default(),
             clock,
             chance,
         };

@@ -50,8 +50,8 @@ impl App {
             let mut read = self.db.read().await?;
             let journal = read.journal_look(op, scope.team.id, &concern(op, &scope)).await?;
             let purse = Purse::of(op, &scope, &journal)?;
-            let facts =
-                start_facts(&mut read, &scope, &row, &purse, self.hold_for(&scope, per_hour)?).await?;
+            let hold = self.hold_for(&scope, per_hour)?;
+            let facts = start_facts(&mut read, &scope, &row, &purse, (per_hour, hold)).await?;
             let resource = row.resource(&mut read).await?;
             drop(read);
             // Asked before the host is: whoever may not start it shall not make the server call there.
@@ -87,7 +87,7 @@ impl App {
         }
         let hold = self.hold_for(&scope, per_hour)?;
         let purse = Purse::of(op, &scope, &journal)?;
-        let facts = start_facts(&mut tx, &scope, &row, &purse, hold).await?;
+        let facts = start_facts(&mut tx, &scope, &row, &purse, (per_hour, hold)).await?;
         let resource = row.resource(&mut tx).await?;
         let (mut tx, permit) =
             self.permit(op, tx, &scope.asker, Action::StartInstance, resource, facts).await?;
@@ -166,20 +166,20 @@ impl Offer {
     }
 }
 
-async fn start_facts(
+pub(super) async fn start_facts(
     conn: &mut Conn,
     scope: &Scope,
     row: &InstanceRow,
     purse: &Purse,
-    hold: Credits,
+    (price_per_hour, hold): (Credits, Credits),
 ) -> Result<Facts> {
     let used = match &scope.member {
         Some(member) => conn.usage_fetch(&member.id.to_string()).await?,
         None => Default::default(),
     };
     // A stopped instance still counts as one; its GPUs do not.
-    let launch =
-        Launch { instances: 0, gpus: row.gpus, used, hold, funds: purse.funds, budget: purse.room.clone() };
+    let (gpus, funds, budget) = (row.gpus, purse.funds, purse.room.clone());
+    let launch = Launch { instances: 0, gpus, used, hold, funds, price_per_hour, budget };
     Ok(Facts { launch: Some(launch), ..Facts::default() })
 }
 

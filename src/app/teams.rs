@@ -18,7 +18,7 @@ use crate::{
     op::{Actor, Op},
     policy::{Facts, Resource},
     store::{
-        Tx,
+        Json, Tx,
         identity::{MemberRow, TeamRow},
     },
     time::Timestamp,
@@ -117,6 +117,7 @@ impl App {
             limits: Limits::default(),
             terms: TeamTerms::default(),
             credit_limit: Credits::ZERO,
+            policy_version: 0,
             version: 1,
             created_at: op.now(),
         };
@@ -150,6 +151,7 @@ impl App {
             state: MemberState::Active,
             alias: String::new(),
             note: String::new(),
+            labels: Json(Default::default()),
             limits: Limits::default(),
             version: 1,
             // The session that makes the team is older than the team, and good in it.

@@ -15,6 +15,8 @@ mod instance;
 mod message;
 mod output;
 mod people;
+mod policy;
+mod policy_files;
 mod price;
 mod problem;
 mod profile;
@@ -98,6 +100,14 @@ enum Command {
     /// Budgets of the team, its members and API keys
     #[command(subcommand)]
     Budget(budget::BudgetCommand),
+    /// The team's own policies
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Say why a decision was made, such as a refusal
+    Why {
+        /// Decision, by id, as the refusal names it
+        decision: String,
+    },
     #[command(flatten)]
     Message(message::MessageCommand),
     #[command(flatten)]
@@ -139,6 +149,9 @@ fn dispatch(cli: Cli) -> Result<Answer, Failure> {
         Command::Credit(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Month(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Budget(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Policy(command) if command.is_at_home() => command.run_at_home(),
+        Command::Policy(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Why { decision } => ask(cli.globals, async |call| policy::why(call, &decision).await),
         Command::Message(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Site(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Instance(command) => ask(cli.globals, async |call| command.run(call).await),

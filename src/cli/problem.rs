@@ -115,6 +115,8 @@ pub(crate) struct Problem {
     request_id: String,
     /// Why a policy said no.
     denials: Vec<Denial>,
+    /// The recorded decision behind a refusal.
+    decision: Option<String>,
     /// The wrong fields.
     errors: Vec<FieldError>,
     /// Seconds after which trying again makes sense.
@@ -143,6 +145,9 @@ impl Problem {
             let rows = self.denials.iter().map(denial_row).collect();
             let heads = ["POLICY", "LIMIT", "MAX", "USED", "ASKED", "LEFT", "LIFTED BY", "REASON"];
             let _ = writeln!(text, "\n{}", output::table(&heads, rows));
+        }
+        if let Some(decision) = &self.decision {
+            let _ = writeln!(text, "`muster why {decision}` says more.");
         }
         for field in &self.errors {
             let _ = writeln!(text, "  {}: {}", field.pointer, field.detail);

@@ -6,6 +6,7 @@ pub mod action;
 pub mod alert;
 pub mod delivery;
 pub mod destination;
+pub mod diff;
 pub mod host;
 pub mod instance;
 pub mod page;

@@ -108,6 +108,9 @@ async fn rater(app: &App) {
 }
 
 async fn closer(app: &App) {
+    if let Err(error) = app.decisions_prune(&by(app, SystemActor::Bookkeeper)).await {
+        tracing::error!(?error, "old decisions could not be forgotten; the next pass does");
+    }
     if let Err(error) = app.months_close(&by(app, SystemActor::Closer)).await {
         tracing::error!(?error, "closing months failed; the next pass tries again");
     }

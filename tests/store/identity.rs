@@ -35,6 +35,7 @@ fn team(id: TeamId) -> TeamRow {
         limits: Limits { gpus: Some(4), ..Limits::default() },
         terms: TeamTerms::default(),
         credit_limit: Credits::ZERO,
+        policy_version: 0,
         version: 1,
         created_at: NOW,
     }
@@ -51,6 +52,7 @@ fn member(id: MemberId, team: TeamId, account: &str, role: Role) -> MemberRow {
         state: MemberState::Issued,
         alias: "Ann".to_owned(),
         note: String::new(),
+        labels: muster::store::Json(Default::default()),
         limits: Limits::default(),
         version: 1,
         valid_from: NOW,
