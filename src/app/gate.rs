@@ -174,7 +174,7 @@ impl App {
         }
     }
 
-    /// Asks the policy for a look. A refusal is recorded.
+    /// Asks the policy for a look. A refusal is recorded, and of what is allowed one look in so many.
     pub(crate) async fn look(
         &self,
         op: &Op,
@@ -184,6 +184,9 @@ impl App {
         facts: Facts,
     ) -> Result<()> {
         let decision = self.decide(asker, action, &resource, &facts);
+        if decision.allowed() {
+            self.look_note(op, asker, &resource, &facts, &decision)?;
+        }
         match decision.permit(op.id()) {
             Ok(_) => Ok(()),
             Err(refusal) => {
@@ -314,7 +317,12 @@ pub(crate) async fn team_named(conn: &mut Conn, team: &str) -> Result<TeamRow> {
 }
 
 /// What a decision record keeps: all that is needed to decide again, and what was decided.
-fn document_of(asker: &Asker, resource: &Resource, facts: &Facts, decision: &Decision) -> Result<String> {
+pub(super) fn document_of(
+    asker: &Asker,
+    resource: &Resource,
+    facts: &Facts,
+    decision: &Decision,
+) -> Result<String> {
     let document = serde_json::json!({
         "principal": asker.principal,
         "resource": resource,
@@ -325,7 +333,7 @@ fn document_of(asker: &Asker, resource: &Resource, facts: &Facts, decision: &Dec
 }
 
 /// The name of a resource in the audit log.
-fn name_of(resource: &Resource) -> String {
+pub(super) fn name_of(resource: &Resource) -> String {
     match resource {
         Resource::Site => "site".to_owned(),
         Resource::Record { team, owner: None } => team.to_string(),

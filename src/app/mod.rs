@@ -48,6 +48,7 @@ mod purse;
 pub mod quotas;
 mod rating;
 pub mod re_rating;
+mod recorder;
 mod resuming;
 mod revisions;
 mod rule_book;
@@ -144,6 +145,7 @@ pub struct App {
     pub(crate) installation: InstallationId,
     pub(crate) retries: re_rating::Retries,
     pub(crate) rule_book: rule_book::RuleBook,
+    pub(crate) recorder: recorder::Recorder,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
@@ -195,6 +197,7 @@ impl App {
             installation,
             retries,
             rule_book: rule_book::RuleBook::default(),
+            recorder: recorder::Recorder::default(),
             clock,
             chance,
         };

@@ -186,7 +186,7 @@ impl PolicyCommand {
                 samples_write(&at.folder, *preset)?;
                 let folder = at.folder.display();
                 Ok(Answer::Done(format!(
-                    "{folder}: policy.toml, team.cedar and cases.toml are there to be changed."
+                    "policy.toml, team.cedar and cases.toml are in {folder}, to be changed."
                 )))
             }
             Self::Validate { at } => checked(&at.folder, false),
@@ -204,7 +204,11 @@ impl PolicyCommand {
             Self::Pull { at } => {
                 let live = client.get(policies, &[]).await?;
                 Folder::write(&at.folder, &live)?;
-                Ok(Answer::Done(format!("{}: as version {} is.", at.folder.display(), live["version"])))
+                Ok(Answer::Done(format!(
+                    "{} holds what version {} is.",
+                    at.folder.display(),
+                    live["version"]
+                )))
             }
             Self::Plan { at, replay } => {
                 checked(&at.folder, false)?;
@@ -329,7 +333,7 @@ fn checked(folder: &Path, asks_cases: bool) -> Result<Answer, Failure> {
     }
     let _ = match asks_cases {
         true => writeln!(page, "{} cases asked, {} failed.", checked.cases, checked.failed.len()),
-        false => writeln!(page, "{} policies, nothing wrong.", checked.policies.len()),
+        false => writeln!(page, "{}, nothing wrong.", counted(checked.policies.len())),
     };
     let failed = !checked.failed.is_empty();
     let value = serde_json::to_value(&checked).map_err(|error| Failure::here("the answer", error))?;
@@ -341,7 +345,9 @@ async fn published(call: &Call, team: &str, body: Value) -> Result<Answer, Failu
     let live = call.client.get_versioned(&["teams", team, "policies"]).await?;
     let path = &["teams", team, "policies:publish"];
     let made = call.client.post_versioned(path, body, live.etag.as_deref()).await?;
-    let told = format!("Version {} is live, with {} policies.\n", made["number"], made["policies"]);
+    let policies =
+        made["policies"].as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
+    let told = format!("Version {} is live, with {}.\n", made["number"], counted(policies));
     Ok(Answer::Page(made, told))
 }
 
@@ -393,7 +399,7 @@ fn plan_page(plan: &Value) -> String {
             change["gains"],
             change["loses"],
             change["asked"],
-            said(&change["example"]),
+            said(&change["example"]).replace(", about ", ",\n    about "),
         );
     }
     if effects["cut"] == true {
@@ -464,6 +470,14 @@ fn reasons(page: &mut String, determining: &Value, denials: &Value) {
         for policy in list_of(determining) {
             let _ = writeln!(page, "  {} {}", said(&policy["effect"]), said(&policy["id"]));
         }
+    }
+}
+
+fn counted(policies: usize) -> String {
+    match policies {
+        0 => "no policies".to_owned(),
+        1 => "1 policy".to_owned(),
+        more => format!("{more} policies"),
     }
 }
 

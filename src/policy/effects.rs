@@ -25,7 +25,7 @@ use crate::{
     time::{Timestamp, WallTime},
 };
 
-/// Questions that are asked at the most; one after that is left out.
+/// About how many questions are asked at the most.
 const MOST_ASKED: u32 = 20_000;
 /// Products and images that questions are about.
 const MOST_PRODUCTS: usize = 24;
@@ -108,15 +108,16 @@ impl Policies {
         let mut effects = Effects::default();
         let mut changes: BTreeMap<(Seat, &'static str), Change> = BTreeMap::new();
         let (seats, times) = (seats(preset, &both, sample), times(&both));
+        // Every action and everybody is asked for; where there is too much, about fewer things.
+        let share = usize::try_from(MOST_ASKED).unwrap_or(usize::MAX) / names.len().max(1);
+        let most_things = (share / (seats.len() * times.len()).max(1)).max(1);
         for action in Action::ALL.iter().filter(|action| names.contains(action.name())) {
             let things = self.things(*action, preset, sample);
+            let step = things.len().div_ceil(most_things).max(1);
+            effects.cut |= step > 1;
             for seat in &seats {
-                for (thing, resource, price) in &things {
+                for (thing, resource, price) in things.iter().step_by(step) {
                     for wall in &times {
-                        if effects.asked == MOST_ASKED {
-                            effects.cut = true;
-                            break;
-                        }
                         effects.asked += 1;
                         let asked =
                             Asked { seat, action: *action, thing, resource, price: *price, wall: *wall };

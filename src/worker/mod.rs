@@ -39,6 +39,8 @@ pub struct Worker {
 
 /// Between two looks for months that can be closed.
 const CLOSING: Duration = Duration::from_secs(60);
+/// Between two looks for recorded decisions that are no longer of use.
+const PRUNING: Duration = Duration::from_secs(3_600);
 
 impl Worker {
     /// Starts the loops.
@@ -51,8 +53,10 @@ impl Worker {
         every(tick, |app| Box::pin(async move { meter(&app).await }));
         every(tick, |app| Box::pin(async move { app.cashier(&by(&app, SystemActor::Cashier)).await }));
         every(tick, |app| Box::pin(async move { bookkeeper(&app).await }));
+        every(tick, |app| Box::pin(async move { recorder(&app).await }));
         every(tick, |app| Box::pin(async move { rater(&app).await }));
         every(tick, |app| Box::pin(async move { messenger(&app).await }));
+        every(PRUNING, |app| Box::pin(async move { pruner(&app).await }));
         every(CLOSING, |app| Box::pin(async move { closer(&app).await }));
         tracker.spawn(roster(app, rhythm, stop.clone(), tracker.clone()));
         Self { tracker, stop }
@@ -100,6 +104,13 @@ async fn bookkeeper(app: &App) {
     }
 }
 
+/// Writes the looks that were recorded.
+async fn recorder(app: &App) {
+    if let Err(error) = app.looks_write(&by(app, SystemActor::Bookkeeper)).await {
+        tracing::warn!(?error, "recorded looks could not be written, and are forgotten");
+    }
+}
+
 /// Tries what a price plugin gave no usable answer for; how often is decided there.
 async fn rater(app: &App) {
     if let Err(error) = app.rate_parked(&by(app, SystemActor::Rater)).await {
@@ -107,10 +118,13 @@ async fn rater(app: &App) {
     }
 }
 
-async fn closer(app: &App) {
+async fn pruner(app: &App) {
     if let Err(error) = app.decisions_prune(&by(app, SystemActor::Bookkeeper)).await {
         tracing::error!(?error, "old decisions could not be forgotten; the next pass does");
     }
+}
+
+async fn closer(app: &App) {
     if let Err(error) = app.months_close(&by(app, SystemActor::Closer)).await {
         tracing::error!(?error, "closing months failed; the next pass tries again");
     }

@@ -8,6 +8,7 @@ mod postgres;
 #[expect(dead_code, reason = "the same server as in the tests of money, which ask more of it")]
 mod site;
 
+mod guide;
 mod publishing;
 mod questions;
 mod scene;

@@ -83,8 +83,8 @@ async fn a_version_holds_for_the_next_request_and_can_be_taken_back() {
         assert!(diff["diff"].as_str().unwrap().contains("+forbid ("), "{diff:#}");
         let log = site.get(&site.owner, "audit").await.want(200);
         let line =
-            log["items"].as_array().unwrap().iter().find(|line| line["action"] == "PublishPolicies").unwrap();
-        assert_eq!((&line["target"], &line["document"]["back_to"]), (&json!("policies@3"), &json!(1)));
+            log["items"].as_array().unwrap().iter().find(|line| line["target"] == "policies@3").unwrap();
+        assert_eq!((&line["action"], &line["document"]["back_to"]), (&json!("PublishPolicies"), &json!(1)));
     }
 }
 

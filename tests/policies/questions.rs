@@ -79,5 +79,17 @@ async fn a_refusal_is_explained_to_whom_it_concerns_only() {
         let replay = site.post(&site.owner, "policies:replay", json!({ "last": 100 })).await.want(200);
         assert_eq!((&replay["flips"], &replay["drifted"]), (&json!([]), &json!(1)), "{replay:#}");
         site.post(&site.worker, "policies:replay", json!({})).await.fails(403, "refused");
+        // Of the looks that are allowed one in 32 is recorded, off the path of the request.
+        for _ in 0..64 {
+            site.get(&site.worker, "balance").await.want(200);
+        }
+        let op = site.app.op(muster::op::Actor::System(muster::op::SystemActor::Bookkeeper));
+        assert!(site.app.looks_write(&op).await.unwrap() >= 2);
+        assert_eq!(site.app.looks_write(&op).await.unwrap(), 0);
+        let text = "@id(\"blind\") @advice(\"no\") forbid (principal in Role::\"member\", action == \
+                    Action::\"GetBalance\", resource);";
+        let replay = site.post(&site.owner, "policies:replay", json!({ "text": text })).await.want(200);
+        let flip = &replay["flips"][0];
+        assert_eq!((&flip["action"], &flip["allows"]), (&json!("getBalance"), &json!(false)), "{replay:#}");
     }
 }
