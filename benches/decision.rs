@@ -39,6 +39,7 @@ pub(crate) fn measure() -> Vec<Bar> {
         used: Usage::default(),
         hold: credits(1),
         funds: credits(10),
+        price_per_hour: credits(1),
         budget: None,
         ..Launch::default()
     };
@@ -137,11 +138,15 @@ fn member(team: TeamId, id: MemberId) -> Principal {
         team,
         role: Role::Member,
         preset: Preset::Glows,
+        account: "ada".to_owned(),
+        labels: Default::default(),
         active: true,
         reset_only: false,
         limits: Limits::default(),
         key_scopes: None,
         version: 1,
+        wall: Default::default(),
+        rules: None,
     }))
 }
 
@@ -153,6 +158,7 @@ fn instance(team: TeamId, owner: MemberId) -> Resource {
         instance_type: "cpu".to_owned(),
         accelerator: NO_ACCELERATOR.to_owned(),
         image: "base".to_owned(),
+        product: "small".to_owned(),
         gpus: 0,
     }
 }

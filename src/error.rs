@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::money::Credits;
+use crate::{ids::DecisionId, money::Credits};
 
 /// A result whose error a client may see.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -109,6 +109,8 @@ pub struct Error {
     pub fields: Vec<FieldError>,
     /// The reasons of a refusal.
     pub denials: Vec<Denial>,
+    /// The recorded decision behind a refusal.
+    pub decision: Option<DecisionId>,
     /// Seconds after which trying again makes sense.
     pub retry_after_seconds: Option<u32>,
     /// What only the log may read.
@@ -135,6 +137,7 @@ impl Error {
             detail: detail.into(),
             fields: Vec::new(),
             denials: Vec::new(),
+            decision: None,
             retry_after_seconds: None,
             inside: None,
             replay: None,

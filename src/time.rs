@@ -140,9 +140,42 @@ pub struct Month {
     pub end_at: Timestamp,
 }
 
+/// An instant, and what a clock on the wall shows then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct WallTime {
+    /// The instant.
+    pub at: Timestamp,
+    /// The hour, 0 to 23.
+    pub hour: u8,
+    /// The minute, 0 to 59.
+    pub minute: u8,
+    /// The day of the week, from 1 for Monday to 7.
+    pub weekday: u8,
+}
+
+impl Default for WallTime {
+    fn default() -> Self {
+        TimeZone::UTC.wall_at(Timestamp(0))
+    }
+}
+
 impl TimeZone {
     /// Coordinated universal time.
     pub const UTC: Self = Self(jiff::tz::TimeZone::UTC);
+
+    /// What a clock in this zone shows at `at`.
+    pub fn wall_at(&self, at: Timestamp) -> WallTime {
+        let instant = jiff::Timestamp::from_microsecond(at.0).unwrap_or(jiff::Timestamp::MIN);
+        let wall = instant.to_zoned(self.0.clone()).datetime();
+        // A civil time has no sign, whatever the type says.
+        let small = |number: i8| u8::try_from(number).unwrap_or_default();
+        WallTime {
+            at,
+            hour: small(wall.hour()),
+            minute: small(wall.minute()),
+            weekday: small(wall.weekday().to_monday_one_offset()),
+        }
+    }
 
     /// The calendar month that `at` lies in.
     pub fn month_at(&self, at: Timestamp) -> Month {

@@ -215,6 +215,7 @@ fn team_row(id: TeamId, slug: &str, now: Timestamp) -> TeamRow {
         ceiling: Limits::default(),
         terms: TeamTerms::default(),
         credit_limit: Credits::ZERO,
+        policy_version: 0,
         version: 1,
         created_at: now,
     }
@@ -231,6 +232,7 @@ fn member_row(id: MemberId, team: TeamId, now: Timestamp) -> MemberRow {
         state: MemberState::Active,
         alias: String::new(),
         note: String::new(),
+        labels: muster::store::Json(Default::default()),
         limits: Limits::default(),
         temporary: Json::default(),
         version: 1,

@@ -20,6 +20,7 @@ mod members;
 mod openapi;
 mod operator;
 mod payments;
+mod policies;
 mod prices;
 mod problem;
 mod quotas;

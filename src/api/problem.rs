@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Denial, Error, FieldError, Kind},
-    ids::RequestId,
+    ids::{DecisionId, RequestId},
 };
 
 /// A service's error on its way to the client.
@@ -52,6 +52,9 @@ pub(super) struct ProblemBody {
     /// The reasons, for a refusal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denials: Vec<Denial>,
+    /// The recorded decision behind a refusal, to be asked about later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionId>,
 }
 
 /// The status that a kind of failure is shown as.
@@ -150,6 +153,7 @@ fn write(error: &Error, request: RequestId, method: &Method, path: &str) -> Resp
         request_id: request.to_string(),
         errors: error.fields.clone(),
         denials: error.denials.clone(),
+        decision: error.decision,
     };
     let text = serde_json::to_string(&body).unwrap_or_else(|_| "{}".to_owned());
     let mut response = Response::new(Body::from(text));

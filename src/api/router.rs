@@ -20,7 +20,7 @@ use utoipa_axum::{
 use super::{
     alerts, api_keys, audit, auth, auto_top_ups, books, budgets, charges, credits,
     extract::Deepest,
-    health, instances, lots, me, members, openapi, operator, payments, prices,
+    health, instances, lots, me, members, openapi, operator, payments, policies, prices,
     problem::{self, Problem},
     quotas, requests, snapshots, statements, storage_rates, teams, terms, top_ups, users, vouchers, webhooks,
 };
@@ -43,9 +43,13 @@ pub struct DoorSettings {
     pub request_timeout: Duration,
 }
 
+/// The largest body with a team's policies: the longest text with every character escaped, and its cases.
+const POLICY_BYTES: usize = 1 << 20;
+
 /// Every route under `/api/v1`, with its part of the OpenAPI document.
 fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
     let plugins = DefaultBodyLimit::max(settings.plugin_bytes);
+    let texts = DefaultBodyLimit::max(settings.body_bytes.max(POLICY_BYTES));
     OpenApiRouter::new()
         .routes(routes!(auth::claim))
         .routes(routes!(auth::login))
@@ -70,6 +74,15 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(audit::list_site_audit_events))
         .routes(routes!(audit::export_site_audit_events))
         .routes(routes!(audit::verify_site_audit_log))
+        .routes(routes!(policies::get_policies))
+        .routes(routes!(policies::list_policy_versions))
+        .routes(routes!(policies::get_policy_version))
+        .routes(routes!(policies::diff_policies))
+        .routes(routes!(policies::plan_policies).layer(texts))
+        .routes(routes!(policies::replay_policies).layer(texts))
+        .routes(routes!(policies::publish_policies).layer(texts))
+        .routes(routes!(policies::authorize))
+        .routes(routes!(policies::explain_decision))
         .routes(routes!(members::create_member, members::list_members))
         .routes(routes!(members::get_member, members::update_member, members::remove_member))
         .routes(routes!(members::reset_member_password))

@@ -17,7 +17,7 @@ use crate::{
         team::{MemberState, Preset},
     },
     op::{Actor, Op, SystemWarrant, Warrant},
-    policy::{Decision, Facts, MemberPrincipal, Permit, Principal, Refusal, Resource, TextVersions},
+    policy::{Decision, Facts, MemberPrincipal, Permit, Principal, Refusal, Resource, Rules, TextVersions},
     store::{
         Conn, Tx,
         identity::{MemberRow, TeamRow},
@@ -66,13 +66,19 @@ pub(crate) struct Granted {
 struct Stamp {
     member: Option<MemberId>,
     preset: Option<Preset>,
+    /// The number of the team's own policies.
+    own: Option<i64>,
 }
 
 impl Stamp {
     fn of(asker: &Asker) -> Self {
         match &asker.principal {
-            Principal::Member(member) => Self { member: Some(member.id), preset: Some(member.preset) },
-            Principal::Anonymous | Principal::User { .. } => Self { member: None, preset: None },
+            Principal::Member(member) => Self {
+                member: Some(member.id),
+                preset: Some(member.preset),
+                own: member.rules.as_ref().map(|rules| rules.number()),
+            },
+            Principal::Anonymous | Principal::User { .. } => Self { member: None, preset: None, own: None },
         }
     }
 
@@ -84,6 +90,7 @@ impl Stamp {
             schema_version: Some(texts.schema.clone()),
             platform_version: Some(texts.platform.clone()),
             preset_version: self.preset.and_then(|preset| texts.preset(preset)).map(str::to_owned),
+            team_version: self.own.map(|number| number.to_string()),
             ..event
         }
     }
@@ -179,7 +186,8 @@ impl App {
                 {
                     return Err(session_ended());
                 }
-                Principal::Member(principal_of(op, &team, member))
+                let rules = self.rules_of(conn, &team).await?;
+                Principal::Member(Arc::new(seat_of(op, &team, member, rules)))
             }
         };
         let asker = Asker { principal, team: Some(team.id) };
@@ -201,7 +209,8 @@ impl App {
             Actor::Member { team, member, .. } | Actor::Key { team, member, .. } => {
                 let team = conn.team_fetch(*team).await?.ok_or_else(session_ended)?;
                 let member = conn.member_fetch(*member).await?.ok_or_else(session_ended)?;
-                Principal::Member(principal_of(op, &team, &member))
+                // Outside of teams only the shipped policies speak.
+                Principal::Member(Arc::new(seat_of(op, &team, &member, None)))
             }
             Actor::Anonymous | Actor::System(_) => Principal::Anonymous,
         };
@@ -230,7 +239,7 @@ impl App {
         }
     }
 
-    /// Asks the policy for a look. A refusal is recorded.
+    /// Asks the policy for a look. A refusal is recorded, and of what is allowed one look in so many.
     pub(crate) async fn look(
         &self,
         op: &Op,
@@ -240,6 +249,9 @@ impl App {
         facts: Facts,
     ) -> Result<()> {
         let decision = self.decide(asker, action, &resource, &facts);
+        if decision.allowed() {
+            self.look_note(op, asker, &resource, &facts, &decision)?;
+        }
         match decision.permit(op.id()) {
             Ok(_) => Ok(()),
             Err(refusal) => {
@@ -355,7 +367,12 @@ pub(crate) async fn team_named(conn: &mut Conn, team: &str) -> Result<TeamRow> {
 }
 
 /// What a decision record keeps: all that is needed to decide again, and what was decided.
-fn document_of(asker: &Asker, resource: &Resource, facts: &Facts, decision: &Decision) -> Result<String> {
+pub(super) fn document_of(
+    asker: &Asker,
+    resource: &Resource,
+    facts: &Facts,
+    decision: &Decision,
+) -> Result<String> {
     let document = serde_json::json!({
         "principal": asker.principal,
         "resource": resource,
@@ -366,7 +383,7 @@ fn document_of(asker: &Asker, resource: &Resource, facts: &Facts, decision: &Dec
 }
 
 /// The name of a resource in the audit log.
-fn name_of(resource: &Resource) -> String {
+pub(super) fn name_of(resource: &Resource) -> String {
     match resource {
         Resource::Site => "site".to_owned(),
         Resource::Record { team, owner: None } => team.to_string(),
@@ -379,7 +396,13 @@ fn name_of(resource: &Resource) -> String {
     }
 }
 
-fn principal_of(op: &Op, team: &TeamRow, member: &MemberRow) -> Arc<MemberPrincipal> {
+/// A member as the policy sees them, asking now under the team's policies `rules`.
+pub(crate) fn seat_of(
+    op: &Op,
+    team: &TeamRow,
+    member: &MemberRow,
+    rules: Option<Arc<Rules>>,
+) -> MemberPrincipal {
     let reset_only = match &op.actor {
         Actor::User { reset_only, .. } | Actor::Member { reset_only, .. } => *reset_only,
         _ => false,
@@ -388,17 +411,21 @@ fn principal_of(op: &Op, team: &TeamRow, member: &MemberRow) -> Arc<MemberPrinci
         Actor::Key { scopes, .. } => Some(scopes.clone()),
         _ => None,
     };
-    Arc::new(MemberPrincipal {
+    MemberPrincipal {
         id: member.id,
         team: team.id,
         role: member.role,
         preset: team.preset,
+        account: member.account.clone(),
+        labels: member.labels.0.clone(),
         active: matches!(member.state, MemberState::Active | MemberState::Issued),
         reset_only,
         limits: member.limits_at(op.now(), &team.limits),
         key_scopes,
         version: member.version,
-    })
+        wall: team.terms.time_zone.wall_at(op.now()),
+        rules,
+    }
 }
 
 fn repetition(row: IdempotencyRow, digest: &str) -> Error {

@@ -457,6 +457,7 @@ impl InstanceRow {
             instance_type: product.instance_type,
             accelerator: product.accelerator,
             image: image.name,
+            product: product.name,
             gpus: self.gpus,
         })
     }

@@ -133,7 +133,7 @@ pub(super) struct Plan {
     /// The snapshot to launch from, if it is one.
     pub(super) snapshot: Option<SnapshotRow>,
     price: ActivePrice,
-    unit_qty: u32,
+    pub(super) unit_qty: u32,
     gpus: u32,
     cpu_millis: u64,
     memory_bytes: u64,
@@ -426,7 +426,7 @@ impl App {
         Ok(hold::runway_cost(per_hour.to_nano()?, self.runway(&scope.team.terms))?)
     }
 
-    async fn plan(
+    pub(super) async fn plan(
         &self,
         conn: &mut Conn,
         scope: &Scope,
@@ -490,7 +490,7 @@ pub(super) const ATTEMPTS: u32 = 4;
 pub(super) const UNWARNED: u8 = 0;
 
 impl Plan {
-    fn resource(&self, scope: &Scope) -> Result<Resource> {
+    pub(super) fn resource(&self, scope: &Scope) -> Result<Resource> {
         Ok(Resource::Instance {
             team: scope.team.id,
             owner: scope.member()?.id,
@@ -498,11 +498,12 @@ impl Plan {
             instance_type: self.product.instance_type.clone(),
             accelerator: self.product.accelerator.clone(),
             image: self.image.name.clone(),
+            product: self.product.name.clone(),
             gpus: self.gpus,
         })
     }
 
-    fn wanted(&self, per_hour: Credits, hold: Credits) -> Wanted {
+    pub(super) fn wanted(&self, per_hour: Credits, hold: Credits) -> Wanted {
         Wanted { instances: 1, gpus: self.gpus, per_hour, hold }
     }
 

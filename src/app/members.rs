@@ -1,6 +1,6 @@
 //! Members: accounts that a team issues, changes and takes back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,9 @@ pub struct NewMember {
     /// What the team notes about the member, at most 2000 characters.
     #[serde(default)]
     pub note: Option<String>,
+    /// Words for the team's policies to look at, such as `intern`: at most 16, each 1 to 32 of a-z, 0-9, `-` and `_`.
+    #[serde(default)]
+    pub labels: BTreeSet<String>,
 }
 
 /// A change of a member; what is absent stays.
@@ -65,6 +68,9 @@ pub struct MemberChange {
     /// What the team notes about the member.
     #[serde(default)]
     pub note: Option<String>,
+    /// Words for the team's policies, in the place of the present ones.
+    #[serde(default)]
+    pub labels: Option<BTreeSet<String>>,
     /// A role of the team's preset; another role ends the member's sessions.
     #[serde(default)]
     pub role: Option<Role>,
@@ -90,6 +96,8 @@ pub struct MemberView {
     pub alias: String,
     /// What the team notes about the member.
     pub note: String,
+    /// Words for the team's policies to look at.
+    pub labels: BTreeSet<String>,
     /// Credits that the member can spend; absent when the caller may not see them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub balance: Option<Credits>,
@@ -148,6 +156,7 @@ impl From<MemberRow> for MemberView {
             state: row.state,
             alias: row.alias,
             note: row.note,
+            labels: row.labels.0,
             balance: None,
             version: row.version,
             created_at: row.created_at,
@@ -194,6 +203,7 @@ impl NewMember {
         findings.check(credits >= Credits::ZERO, "/initial_credits", format!("0 or more, got {credits}"));
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         described(&text(&self.alias), &text(&self.note), &mut findings);
+        labelled(&self.labels, &mut findings);
         findings.done()?;
         Ok(account)
     }
@@ -216,6 +226,7 @@ impl NewMember {
             state: MemberState::Issued,
             alias: self.alias.clone().unwrap_or_default(),
             note: self.note.clone().unwrap_or_default(),
+            labels: Json(self.labels.clone()),
             limits: Limits::default(),
             temporary: Json::default(),
             version: 1,
@@ -374,8 +385,8 @@ impl App {
             team: scope.team.id.to_string(),
             target: id.to_string(),
             document: serde_json::json!({
-                "role": view.role, "state": view.state, "alias": view.alias, "note": view.note,
-                "role_before": before.role, "state_before": before.state,
+                "role": view.role, "state": view.state, "alias": view.alias, "note": view.note, "labels": view.labels,
+                "role_before": before.role, "state_before": before.state, "labels_before": before.labels.0,
             }),
             status: 200,
             answer: &view,
@@ -483,11 +494,30 @@ fn issue_outcome<'a>(scope: &Scope, issued: &'a IssuedMember, status: u16) -> Ou
 
 /// The row after a change. An issued account becomes active by its first password and by nothing else, so it can
 /// neither be suspended nor made active.
+/// The most labels of a member, and the longest one.
+const MOST_LABELS: usize = 16;
+const LONGEST_LABEL: usize = 32;
+
+fn labelled(labels: &BTreeSet<String>, findings: &mut Findings) {
+    findings.check(labels.len() <= MOST_LABELS, "/labels", format!("at most {MOST_LABELS} labels"));
+    for (index, label) in labels.iter().enumerate().take(MOST_LABELS) {
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        let fine = (1..=LONGEST_LABEL).contains(&label.len()) && label.chars().all(allowed);
+        findings.check(
+            fine,
+            &format!("/labels/{index}"),
+            format!("1 to {LONGEST_LABEL} of a-z, 0-9, `-` and `_`"),
+        );
+    }
+}
+
 fn changed(mut row: MemberRow, change: MemberChange, preset: Preset) -> Result<MemberRow> {
     row.alias = change.alias.unwrap_or(row.alias);
     row.note = change.note.unwrap_or(row.note);
+    row.labels = change.labels.map_or(row.labels, Json);
     let mut findings = Findings::new();
     described(&row.alias, &row.note, &mut findings);
+    labelled(&row.labels.0, &mut findings);
     let state = change.state.unwrap_or(row.state);
     let may_be_set = matches!(state, MemberState::Active | MemberState::Suspended) || state == row.state;
     findings.check(may_be_set, "/state", "`active` or `suspended`");

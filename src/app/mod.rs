@@ -8,6 +8,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod audit_chain;
 pub mod auth;
+pub mod authorizing;
 pub mod auto_top_ups;
 pub mod balance;
 pub mod bills;
@@ -42,6 +43,9 @@ mod pausing;
 pub mod payments;
 mod placing;
 pub mod plugins;
+pub mod policies;
+pub mod policy_plans;
+pub mod policy_replays;
 pub mod prices;
 pub mod products;
 mod purse;
@@ -50,9 +54,11 @@ pub mod quotas;
 mod rating;
 pub mod re_rating;
 mod reaching;
+mod recorder;
 pub mod requests;
 mod resuming;
 mod revisions;
+mod rule_book;
 pub mod secrets;
 mod setup;
 pub mod snapshots;
@@ -149,6 +155,8 @@ pub struct App {
     pub(crate) retries: re_rating::Retries,
     /// Whether this server has looked through the whole audit log for events without a link.
     pub(crate) audit_swept: AtomicBool,
+    pub(crate) rule_book: rule_book::RuleBook,
+    pub(crate) recorder: recorder::Recorder,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
@@ -200,6 +208,8 @@ impl App {
             installation,
             retries,
             audit_swept: AtomicBool::new(false),
+            rule_book: rule_book::RuleBook::default(),
+            recorder: recorder::Recorder::default(),
             clock,
             chance,
         };

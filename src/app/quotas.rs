@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     App, books,
-    gate::{Outcome, Scope, team_named},
+    gate::{Outcome, Scope, seat_of, team_named},
     members::{account_of, member_in},
     products::stale,
     quota_changes::Noted,
@@ -20,7 +20,7 @@ use crate::{
     },
     money::Credits,
     op::Op,
-    policy::{Facts, MemberPrincipal, Principal, Resource, Row},
+    policy::{Facts, Principal, Resource, Row},
     store::{Conn, Json, identity::MemberRow},
     time::{Span, Timestamp},
 };
@@ -150,17 +150,9 @@ impl App {
         let resource = account_of(&row);
         self.look(op, &scope.asker, Action::GetMemberPermissions, resource, Facts::default()).await?;
         let limits = row.limits_at(op.now(), &scope.team.limits);
-        let principal = MemberPrincipal {
-            id,
-            team: row.team,
-            role: row.role,
-            preset: scope.team.preset,
-            active: matches!(row.state, MemberState::Issued | MemberState::Active),
-            reset_only: false,
-            limits: limits.clone(),
-            key_scopes: None,
-            version: row.version,
-        };
+        let rules = self.rules_of(&mut read, &scope.team).await?;
+        let mut principal = seat_of(op, &scope.team, &row, rules);
+        (principal.reset_only, principal.key_scopes) = (false, None);
         Ok(PermissionsView {
             member: id,
             preset: scope.team.preset,

@@ -177,7 +177,7 @@ impl Offer {
 
 /// A stopped instance still counts as one, its GPUs do not, and it costs nothing by the hour; a paused one has kept
 /// its GPUs.
-fn wanted(row: &InstanceRow, per_hour: Credits, hold: Credits) -> Wanted {
+pub(super) fn wanted(row: &InstanceRow, per_hour: Credits, hold: Credits) -> Wanted {
     let gpus = if row.state == State::Paused { 0 } else { row.gpus };
     Wanted { instances: 0, gpus, per_hour, hold }
 }

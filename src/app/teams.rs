@@ -118,6 +118,7 @@ impl App {
             ceiling: Limits::default(),
             terms: TeamTerms::default(),
             credit_limit: Credits::ZERO,
+            policy_version: 0,
             version: 1,
             created_at: op.now(),
         };
@@ -151,6 +152,7 @@ impl App {
             state: MemberState::Active,
             alias: String::new(),
             note: String::new(),
+            labels: Json(Default::default()),
             limits: Limits::default(),
             temporary: Json::default(),
             version: 1,

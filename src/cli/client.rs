@@ -113,6 +113,16 @@ impl Client {
         Ok(self.send(Method::POST, path, &[], Body::Json(body), None).await?.value)
     }
 
+    /// Does something on the strength of the version `etag`, once.
+    pub(crate) async fn post_versioned(
+        &self,
+        path: &[&str],
+        body: Value,
+        etag: Option<&str>,
+    ) -> Result<Value, Failure> {
+        Ok(self.send(Method::POST, path, &[], Body::Json(body), etag).await?.value)
+    }
+
     /// Sends a file.
     pub(crate) async fn post_bytes(
         &self,

@@ -16,6 +16,8 @@ mod instance;
 mod message;
 mod output;
 mod people;
+mod policy;
+mod policy_files;
 mod price;
 mod problem;
 mod profile;
@@ -108,6 +110,14 @@ enum Command {
     /// What was done and refused, by whom, and whether the record is whole
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// The team's own policies
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Say why a decision was made, such as a refusal
+    Why {
+        /// Decision, by id, as the refusal names it
+        decision: String,
+    },
     #[command(flatten)]
     Message(message::MessageCommand),
     #[command(flatten)]
@@ -154,6 +164,9 @@ fn dispatch(cli: Cli) -> Result<Answer, Failure> {
         Command::Budget(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Request(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Audit(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Policy(command) if command.is_at_home() => command.run_at_home(),
+        Command::Policy(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Why { decision } => ask(cli.globals, async |call| policy::why(call, &decision).await),
         Command::Message(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Site(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Instance(command) => ask(cli.globals, async |call| command.run(call).await),

@@ -124,6 +124,9 @@ pub(crate) enum MemberCommand {
         /// Note for those who run the team
         #[arg(long)]
         note: Option<String>,
+        /// Words for the team's policies, such as intern
+        #[arg(long = "label", value_name = "LABEL", value_delimiter = ',')]
+        labels: Vec<String>,
         /// Credits to assign at once
         #[arg(long, value_name = "CREDITS")]
         initial_credits: Option<String>,
@@ -150,6 +153,9 @@ pub(crate) enum MemberCommand {
         /// Note for those who run the team
         #[arg(long)]
         note: Option<String>,
+        /// Words for the team's policies, in the place of the present ones; an empty one takes all away
+        #[arg(long = "label", value_name = "LABEL", value_delimiter = ',')]
+        labels: Option<Vec<String>>,
         /// State: active or suspended
         #[arg(long)]
         state: Option<String>,
@@ -259,11 +265,12 @@ impl MemberCommand {
         let (client, team) = (&call.client, call.team()?);
         let members = &["teams", team, "members"];
         match self {
-            Self::Add { account, role, alias, note, initial_credits, password } => {
+            Self::Add { account, role, alias, note, labels, initial_credits, password } => {
                 let body = json!({
                     "account": account,
                     "role": role,
                     "alias": alias,
+                    "labels": labels,
                     "note": note,
                     "initial_credits": initial_credits,
                     "password": password.read_if_given()?,
@@ -274,8 +281,12 @@ impl MemberCommand {
             Self::Show { member } => {
                 client.get(&["teams", team, "members", &member], &[]).await.map(Answer::One)
             }
-            Self::Set { member, role, alias, note, state } => {
-                let body = json!({ "role": role, "alias": alias, "note": note, "state": state });
+            Self::Set { member, role, alias, note, labels, state } => {
+                let labels: Option<Vec<String>> =
+                    labels.map(|labels| labels.into_iter().filter(|label| !label.is_empty()).collect());
+                let body = json!({
+                    "role": role, "alias": alias, "note": note, "labels": labels, "state": state,
+                });
                 client.patch(&["teams", team, "members", &member], body).await.map(Answer::One)
             }
             Self::Rm { member } => {

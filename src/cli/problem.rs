@@ -115,6 +115,8 @@ pub(crate) struct Problem {
     request_id: String,
     /// Why a policy said no.
     denials: Vec<Denial>,
+    /// The recorded decision behind a refusal.
+    decision: Option<String>,
     /// The wrong fields.
     errors: Vec<FieldError>,
     /// Seconds after which trying again makes sense.
@@ -151,6 +153,9 @@ impl Problem {
         }
         for offer in offers {
             let _ = writeln!(text, "  {offer}");
+        }
+        if let Some(decision) = &self.decision {
+            let _ = writeln!(text, "`muster why {decision}` says more.");
         }
         for field in &self.errors {
             let _ = writeln!(text, "  {}: {}", field.pointer, field.detail);

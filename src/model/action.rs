@@ -138,6 +138,16 @@ actions! {
     ListAuditEvents = "listAuditEvents" in "audit_log" View;
     ExportAuditEvents = "exportAuditEvents" in "audit_log" View;
     VerifyAuditLog = "verifyAuditLog" in "audit_log" View;
+    // The team's own policies.
+    GetPolicies = "getPolicies" in "policy" View;
+    ListPolicyVersions = "listPolicyVersions" in "policy" View;
+    GetPolicyVersion = "getPolicyVersion" in "policy" View;
+    DiffPolicies = "diffPolicies" in "policy" View;
+    Authorize = "authorize" in "policy" View;
+    ExplainDecision = "explainDecision" in "policy" View;
+    PlanPolicies = "planPolicies" in "policy" Write;
+    ReplayPolicies = "replayPolicies" in "policy" Write;
+    PublishPolicies = "publishPolicies" in "policy" Write;
     // Money.
     GetBalance = "getBalance" in "balance" View;
     ListLots = "listLots" in "balance" View;

@@ -7,6 +7,7 @@ pub mod alert;
 pub mod audit;
 pub mod delivery;
 pub mod destination;
+pub mod diff;
 pub mod host;
 pub mod instance;
 pub mod page;

@@ -1,7 +1,7 @@
 //! The answer: allowed or not, which policies decided, and the permit that only an allowed decision can
 //! become.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{self, Denial},
@@ -11,24 +11,27 @@ use crate::{
 };
 
 /// Which texts and rows a decision was made from, so that it can be made again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Versions {
-    /// Digest of schema and policies, 16 hexadecimal digits.
+    /// Digest of the schema and of all shipped policies, 16 hexadecimal digits.
     pub policies: String,
     /// The preset of the principal's team.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
+    /// The version of the team's own policies; absent when the team has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<i64>,
     /// The version of the member's rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member: Option<i64>,
 }
 
 /// A policy that decided: all satisfied forbids when there is one, else all satisfied permits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Determining {
     /// The policy's id, such as `plat/funds`.
     pub id: String,
-    /// Where it comes from: `plat`, `site` or `preset`.
+    /// Where it comes from: `plat`, `site`, `preset` or `team`.
     pub layer: String,
     /// `permit` or `forbid`.
     pub effect: &'static str,
@@ -167,7 +170,9 @@ impl From<Refusal> for error::Error {
             Manner::SignIn => {
                 error::Error::new(error::Kind::Unauthenticated, "unauthenticated", "sign in first")
             }
-            Manner::Openly => error::Error::refused(decision.denials),
+            Manner::Openly => {
+                error::Error { decision: Some(refusal.id), ..error::Error::refused(decision.denials) }
+            }
         };
         if decision.errors.is_empty() { told } else { told.with_inside(decision.errors.join("; ")) }
     }

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     model::quota::{Limits, Usage},
     money::Credits,
+    time::{SECOND, Timestamp, WallTime},
 };
 
 /// The names of the entity types, parsed once.
@@ -148,6 +149,8 @@ impl Types {
                 ("active", Value::new_bool(member.active)),
                 ("reset", Value::new_bool(member.reset_only)),
                 ("key", Value::new_bool(member.key_scopes.is_some())),
+                ("account", text(&member.account)),
+                ("labels", Value::new_set(member.labels.iter().map(|label| text(label)))),
                 ("visible", visible),
                 ("quota", quota),
             ],
@@ -175,6 +178,7 @@ impl Types {
                 instance_type,
                 accelerator,
                 image,
+                product,
                 gpus,
             } => {
                 let attributes = [
@@ -184,6 +188,7 @@ impl Types {
                     ("instance_type", text(instance_type)),
                     ("accelerator", text(accelerator)),
                     ("image", text(image)),
+                    ("product", text(product)),
                     ("gpus", Value::new_long(i64::from(*gpus))),
                 ];
                 subject(uid(&self.instance, "it"), attributes, [])
@@ -202,9 +207,21 @@ impl Types {
 }
 
 /// What else is known. A fact that was not handed in is left out, so that a policy that needs it fails and
-/// the answer is no.
+/// the answer is no. What the clock shows is handed in where the team has policies of its own: no other asks for it.
 pub(crate) fn context(principal: &Principal, in_scope: bool, facts: &Facts) -> Result<Context, Error> {
     let mut pairs = vec![("in_scope".to_owned(), Value::new_bool(in_scope))];
+    let wall = match principal {
+        Principal::Member(member) => member.rules.is_some().then_some(member.wall),
+        Principal::Anonymous | Principal::User { .. } => {
+            Some(WallTime { at: Timestamp::from_micros(0), hour: 0, minute: 0, weekday: 0 })
+        }
+    };
+    if let Some(WallTime { at, hour, minute, weekday }) = wall {
+        pairs.push(("now".to_owned(), Value::new_long(at.as_micros() / SECOND)));
+        for (name, shown) in [("hour", hour), ("minute", minute), ("weekday", weekday)] {
+            pairs.push((name.to_owned(), Value::new_long(i64::from(shown))));
+        }
+    }
     if let Some(role) = facts.target_role {
         pairs.push(("target_role".to_owned(), text(role.word())));
     }
@@ -225,6 +242,8 @@ pub(crate) fn context(principal: &Principal, in_scope: bool, facts: &Facts) -> R
         pairs.push(("team_left".to_owned(), headroom(&launch.team_ceiling, &launch.team_used)?));
         pairs.push(("hold".to_owned(), Value::new_long(launch.hold.as_micros())));
         pairs.push(("funds".to_owned(), Value::new_long(launch.funds.as_micros())));
+        pairs.push(("price_per_hour".to_owned(), Value::new_long(launch.per_hour.as_micros())));
+        pairs.push(("runway_minutes".to_owned(), Value::new_long(launch.runway_minutes())));
         let budget = launch.budget.as_ref().map_or(i64::MAX, |room| room.left.as_micros());
         pairs.push(("budget".to_owned(), Value::new_long(budget)));
     }

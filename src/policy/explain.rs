@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{Decision as Verdict, Response};
-
 use super::{
-    Policies, Question,
+    Heard, Policies, Question,
     advice::{Case, either},
     asking::offers,
     decision::{Decision, Determining, Manner, Versions},
-    index::{Index, Note},
+    index::Note,
     request::{Facts, Launch, MemberPrincipal, Principal, Resource},
 };
 use crate::{
@@ -28,10 +26,16 @@ const NO_PERMIT: &str = "no-permit";
 impl Policies {
     /// The answer before anything is known: no.
     pub(super) fn undecided(&self, question: &Question<'_>) -> Decision {
-        let (manner, preset, member) = match question.principal {
-            Principal::Anonymous => (Manner::SignIn, None, None),
-            Principal::User { .. } => (Manner::Openly, None, None),
-            Principal::Member(member) => (Manner::Openly, Some(member.preset), Some(member.version)),
+        let (manner, member) = match question.principal {
+            Principal::Anonymous => (Manner::SignIn, None),
+            Principal::User { .. } => (Manner::Openly, None),
+            Principal::Member(member) => (Manner::Openly, Some(member)),
+        };
+        let versions = Versions {
+            policies: self.digest().to_owned(),
+            preset: member.map(|member| member.preset),
+            team: member.and_then(|member| Some(member.rules.as_ref()?.number())),
+            member: member.map(|member| member.version),
         };
         Decision {
             allowed: false,
@@ -42,21 +46,14 @@ impl Policies {
             errors: Vec::new(),
             forced: false,
             manner,
-            versions: Versions { policies: self.digest().to_owned(), preset, member },
+            versions,
         }
     }
 
     /// Fills in what the engine answered.
-    pub(super) fn explain(
-        &self,
-        decision: &mut Decision,
-        response: &Response,
-        question: &Question<'_>,
-        index: &Index,
-    ) {
-        decision.errors = response.diagnostics().errors().map(ToString::to_string).collect();
-        decision.allowed = response.decision() == Verdict::Allow;
-        let notes = index.speaking(response);
+    pub(super) fn explain(&self, decision: &mut Decision, heard: Heard<'_>, question: &Question<'_>) {
+        let Heard { allowed, notes, errors } = heard;
+        (decision.errors, decision.allowed) = (errors, allowed);
         decision.determining = notes.iter().map(|note| determining(note)).collect();
         if decision.allowed {
             return;
@@ -71,7 +68,8 @@ impl Policies {
         let codes: Vec<Option<&str>> = notes.iter().map(|note| note.advice.as_deref()).collect();
         let offers = offers(&case, &codes);
         decision.denials = notes.iter().zip(offers).map(|(note, offer)| denial(note, &case, offer)).collect();
-        if notes.iter().any(|note| note.advice.as_deref() == Some("foreign")) {
+        // Only a guardrail can say so: what a team says of its own policies is a sentence and steers nothing.
+        if notes.iter().any(|note| note.layer == "plat" && note.advice.as_deref() == Some("foreign")) {
             decision.manner = Manner::AsAbsent;
         }
         if decision.denials.is_empty() {
@@ -141,14 +139,15 @@ impl Policies {
 fn determining(note: &Note) -> Determining {
     Determining {
         id: note.id.clone(),
-        layer: note.id.split('/').next().unwrap_or_default().to_owned(),
+        layer: note.layer.clone(),
         effect: note.effect,
         advice: note.advice.clone(),
     }
 }
 
 fn denial(note: &Note, case: &Case<'_>, request: Option<RequestOffer>) -> Denial {
-    let (advice, limit) = case.sentence(note.advice.as_deref().unwrap_or("a rule of the team forbids this"));
+    let said = note.advice.as_deref().unwrap_or("a rule of the team forbids this");
+    let (advice, limit) = if note.layer == "team" { (said.to_owned(), None) } else { case.sentence(said) };
     let lifted_by = note.lifted_by.clone().unwrap_or_else(|| "team owner or admin".to_owned());
     Denial { policy: note.id.clone(), advice, limit, lifted_by, request }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Entry {
 pub(crate) struct Note {
     /// The policy's id.
     pub(crate) id: String,
+    /// Where it comes from: the id up to the first slash.
+    pub(crate) layer: String,
     /// `permit` or `forbid`.
     pub(crate) effect: &'static str,
     /// The advice code.
@@ -43,6 +45,7 @@ impl Note {
     fn of(policy: &Policy) -> Self {
         Self {
             id: policy.id().to_string(),
+            layer: policy.id().to_string().split('/').next().unwrap_or_default().to_owned(),
             effect: match policy.effect() {
                 Effect::Permit => "permit",
                 Effect::Forbid => "forbid",
@@ -61,12 +64,33 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// The sets for principals of `principal_type` out of `policies`.
+    /// The sets for principals of `principal_type` out of `policies`, one for every action that they can ask for.
     pub(crate) fn build(
         policies: &[Policy],
         schema: &Schema,
         actions: &Entities,
         principal_type: &EntityTypeName,
+    ) -> Result<Self, Error> {
+        Self::build_for(policies, schema, actions, principal_type, false)
+    }
+
+    /// The same for a layer that is asked beside another: only the nouns of a team, and of those only what a policy
+    /// speaks about.
+    pub(crate) fn build_layer(
+        policies: &[Policy],
+        schema: &Schema,
+        actions: &Entities,
+        principal_type: &EntityTypeName,
+    ) -> Result<Self, Error> {
+        Self::build_for(policies, schema, actions, principal_type, true)
+    }
+
+    fn build_for(
+        policies: &[Policy],
+        schema: &Schema,
+        actions: &Entities,
+        principal_type: &EntityTypeName,
+        only_spoken: bool,
     ) -> Result<Self, Error> {
         let mut scoped = Vec::new();
         for policy in policies.iter().filter(|policy| text::may_concern(policy, principal_type)) {
@@ -88,6 +112,9 @@ impl Index {
             };
             let speaking: Vec<usize> =
                 scoped.iter().enumerate().filter(|(_, (scope, _))| speaks(scope)).map(|(at, _)| at).collect();
+            if only_spoken && (speaking.is_empty() || !is_teams(&groups)) {
+                continue;
+            }
             let set = match sets.get(&speaking) {
                 Some(set) => Arc::clone(set),
                 None => {
@@ -111,6 +138,11 @@ impl Index {
         self.entries.get(action)
     }
 
+    /// The actions that there are sets for, in no order.
+    pub(crate) fn actions(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
+    }
+
     /// What the policies that decided say about themselves, in the order of their ids.
     pub(crate) fn speaking(&self, response: &Response) -> Vec<&Note> {
         let mut notes: Vec<&Note> =
@@ -118,4 +150,9 @@ impl Index {
         notes.sort_by(|a, b| a.id.cmp(&b.id));
         notes
     }
+}
+
+/// Whether an action with these groups is about a noun of a team.
+fn is_teams(groups: &[&EntityUid]) -> bool {
+    groups.iter().any(|group| matches!(group.id().unescaped(), "view" | "use" | "write"))
 }

@@ -8,33 +8,48 @@
 
 mod advice;
 mod asking;
+mod cases;
 mod decision;
+mod effects;
 mod entities;
 mod explain;
+mod floor;
 mod index;
+mod lint;
 mod matrix;
 mod recent;
+mod replay;
 mod request;
+mod rules;
+mod scan;
 mod shipped;
 #[cfg(test)]
 mod tests;
 mod text;
 mod versions;
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::OnceLock,
+};
 
 use cedar_policy::{Authorizer, Decision as Verdict, Entities, Request, Response, Schema};
 use sha2::{Digest, Sha256};
 
 pub use self::{
+    cases::{Case, Expected, Failed, Money, Thing, Who, Whose},
     decision::{Decision, Determining, Permit, Refusal, Versions},
+    effects::{Change, Effects, Sample},
+    lint::{Draft, Fault, MOST_BYTES, MOST_POLICIES, digest},
     matrix::{Reach, Row},
+    replay::{Flip, Recorded, Replayed},
     request::{BudgetRoom, Confirmation, Facts, Launch, MemberPrincipal, Principal, Resource},
+    rules::Rules,
     versions::TextVersions,
 };
 use self::{
     entities::Types,
-    index::{Entry, Index},
+    index::{Entry, Index, Note},
     recent::Recent,
 };
 use crate::{
@@ -101,6 +116,43 @@ pub struct Policies {
     members: HashMap<Preset, Index>,
     kinds: Vec<String>,
     digest: String,
+    schema: Schema,
+    actions: Entities,
+    /// The schema as a member sees it; made when the first team writes a policy.
+    members_schema: OnceLock<Schema>,
+}
+
+/// What the policies said to a question: those of the shipped texts, and beside them those of the team.
+struct Heard<'a> {
+    allowed: bool,
+    notes: Vec<&'a Note>,
+    errors: Vec<String>,
+}
+
+impl<'a> Heard<'a> {
+    fn of(response: &Response, index: &'a Index) -> Self {
+        Self {
+            allowed: response.decision() == Verdict::Allow,
+            notes: index.speaking(response),
+            errors: response.diagnostics().errors().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn forbids(&self) -> bool {
+        !self.allowed && !self.notes.is_empty()
+    }
+
+    /// What both together say, exactly as if they were one set: any forbid beats all permits.
+    fn and(mut self, other: Heard<'a>) -> Self {
+        let forbids = self.forbids() || other.forbids();
+        self.allowed = !forbids && (self.allowed || other.allowed);
+        self.notes.extend(other.notes);
+        if forbids {
+            self.notes.retain(|note| note.effect == "forbid");
+        }
+        self.errors.extend(other.errors);
+        self
+    }
 }
 
 /// One question: who, what (a leaf action or a group), about which thing, knowing what.
@@ -149,6 +201,9 @@ impl Policies {
             kinds: kinds(&schema),
             digest,
             types,
+            schema,
+            actions,
+            members_schema: OnceLock::new(),
         })
     }
 
@@ -232,8 +287,8 @@ impl Policies {
             decision.denials.push(explain::not_for_such(question));
             return decision;
         };
-        match self.evaluate(question, entry) {
-            Ok(response) => self.explain(&mut decision, &response, question, index),
+        match self.evaluate(question, index, entry) {
+            Ok(heard) => self.explain(&mut decision, heard, question),
             Err(error) => decision.errors.push(error.to_string()),
         }
         if !decision.errors.is_empty() {
@@ -245,11 +300,9 @@ impl Policies {
     }
 
     fn allows(&self, question: &Question<'_>) -> bool {
-        let entry = self.index(question.principal).and_then(|index| index.get(question.name));
-        entry.is_some_and(|entry| {
-            self.evaluate(question, entry).is_ok_and(|response| {
-                response.decision() == Verdict::Allow && response.diagnostics().errors().next().is_none()
-            })
+        let found = self.index(question.principal).and_then(|index| Some((index, index.get(question.name)?)));
+        found.is_some_and(|(index, entry)| {
+            self.evaluate(question, index, entry).is_ok_and(|heard| heard.allowed && heard.errors.is_empty())
         })
     }
 
@@ -258,7 +311,12 @@ impl Policies {
         self.allows(&Question { principal, name: &name, kind, operation: &name, resource, facts: &facts })
     }
 
-    fn evaluate(&self, question: &Question<'_>, entry: &Entry) -> Result<Response, Error> {
+    fn evaluate<'a>(
+        &self,
+        question: &Question<'a>,
+        index: &'a Index,
+        entry: &'a Entry,
+    ) -> Result<Heard<'a>, Error> {
         let who = self.recent.principal(&self.types, question.principal)?;
         let what = self.types.resource(question.resource)?;
         if !entry.resources.contains(what.uid.type_name()) {
@@ -268,7 +326,11 @@ impl Policies {
         let request =
             Request::new(who.uid, entry.action.clone(), what.uid, context, None).map_err(Error::value)?;
         let entities = Entities::from_entities([who.entity, what.entity], None).map_err(Error::value)?;
-        Ok(self.authorizer.is_authorized(&request, &entry.set, &entities))
+        let shipped = Heard::of(&self.authorizer.is_authorized(&request, &entry.set, &entities), index);
+        let Some(rules) = floor::binding(question) else { return Ok(shipped) };
+        let own = rules.index()?;
+        let Some(entry) = own.get(question.name) else { return Ok(shipped) };
+        Ok(shipped.and(Heard::of(&self.authorizer.is_authorized(&request, &entry.set, &entities), own)))
     }
 }
 

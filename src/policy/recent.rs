@@ -42,6 +42,30 @@ impl Recent {
     fn find(&self, member: &Arc<MemberPrincipal>) -> Option<Subject> {
         let members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (made_from, subject) = members.get(&member.id)?;
-        (made_from == member).then(|| subject.clone())
+        same_entity(made_from, member).then(|| subject.clone())
     }
+}
+
+/// Whether both make the same entity: all that goes into one is the same. When they ask and the version of their rows
+/// are not in it, and the team's policies are asked, not described.
+fn same_entity(one: &MemberPrincipal, other: &MemberPrincipal) -> bool {
+    let MemberPrincipal {
+        id,
+        team,
+        role,
+        preset: _,
+        account,
+        labels,
+        active,
+        reset_only,
+        limits,
+        key_scopes,
+        version: _,
+        wall: _,
+        rules: _,
+    } = one;
+    (id, team, role) == (&other.id, &other.team, &other.role)
+        && (account, labels, limits) == (&other.account, &other.labels, &other.limits)
+        && (active, reset_only) == (&other.active, &other.reset_only)
+        && key_scopes.is_some() == other.key_scopes.is_some()
 }

@@ -1,8 +1,10 @@
 //! What a decision is asked about, in our own words: who asks, about which thing, knowing which facts.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use super::rules::Rules;
 
 use crate::{
     ids::{MemberId, TeamId, UserId},
@@ -11,10 +13,11 @@ use crate::{
         team::{Preset, Role},
     },
     money::Credits,
+    time::WallTime,
 };
 
 /// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Principal {
     /// Nobody signed in.
@@ -34,7 +37,7 @@ pub enum Principal {
 }
 
 /// A member who asks, with everything that their permissions hang on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberPrincipal {
     /// The membership.
     pub id: MemberId,
@@ -44,6 +47,12 @@ pub struct MemberPrincipal {
     pub role: Role,
     /// The role rules that the team chose.
     pub preset: Preset,
+    /// The name of the account within the team.
+    #[serde(default)]
+    pub account: String,
+    /// The words that the team gave the member.
+    #[serde(default)]
+    pub labels: BTreeSet<String>,
     /// Whether the membership is in use: neither suspended nor removed.
     pub active: bool,
     /// Whether the session may do nothing but set a new password.
@@ -56,10 +65,16 @@ pub struct MemberPrincipal {
     pub key_scopes: Option<Arc<[String]>>,
     /// The version of the rows that this was read from, for the decision record.
     pub version: i64,
+    /// When they ask, as the team's clocks show it.
+    #[serde(default)]
+    pub wall: WallTime,
+    /// The team's own policies, all of one version; `None` when the team has none.
+    #[serde(skip)]
+    pub rules: Option<Arc<Rules>>,
 }
 
 /// What the question is about. The schema says which of these an action can be about; any other is refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Resource {
     /// The installation itself.
@@ -94,6 +109,9 @@ pub enum Resource {
         accelerator: String,
         /// The image's name.
         image: String,
+        /// The product's name.
+        #[serde(default)]
+        product: String,
         /// GPUs in the instance.
         gpus: u32,
     },
@@ -148,7 +166,7 @@ impl Resource {
 }
 
 /// What else a decision needs to know; read inside the transaction that acts on it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Facts {
     /// For `CreateInstance` and `StartInstance`, which are refused without it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,7 +186,8 @@ pub struct Facts {
 }
 
 /// The numbers of a launch, or of the start of what was stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Launch {
     /// Instances wanted.
     pub instances: u32,
@@ -193,8 +212,20 @@ pub struct Launch {
     pub budget: Option<BudgetRoom>,
 }
 
+impl Launch {
+    /// Whole minutes that the money and the budgets pay for; the largest number without a price.
+    pub(crate) fn runway_minutes(&self) -> i64 {
+        let left = self.budget.as_ref().map_or(self.funds, |room| room.left.min(self.funds));
+        if !self.per_hour.is_positive() {
+            return i64::MAX;
+        }
+        let minutes = i128::from(left.as_micros().max(0)) * 60 / i128::from(self.per_hour.as_micros());
+        i64::try_from(minutes).unwrap_or(i64::MAX)
+    }
+}
+
 /// A top-up that an operator confirms.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirmation {
     /// How much it is.
     pub amount: Credits,
@@ -205,7 +236,7 @@ pub struct Confirmation {
 }
 
 /// What a budget leaves in its present period.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BudgetRoom {
     /// The budget's name.
     pub name: String,

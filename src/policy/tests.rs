@@ -1,6 +1,8 @@
 //! What can only be seen with the engine at hand: that the texts are valid, that they and the table of
 //! actions are the same, that the index changes no answer, and that our entities are what the schema says.
 
+mod team;
+
 use std::{collections::BTreeSet, path::Path, str::FromStr, sync::Arc};
 
 use cedar_policy::{
@@ -142,6 +144,19 @@ fn every_text_begins_with_prose() {
 }
 
 #[test]
+fn shipped_policies_do_not_look_at_clocks() {
+    for text in shipped::PLATFORM.into_iter().chain(Preset::ALL.iter().copied().map(shipped::preset)) {
+        for word in ["context.now", "context.hour", "context.minute", "context.weekday"] {
+            assert!(
+                !text.text.contains(word),
+                "{}: {word} is handed in only for a team's own policies",
+                text.path
+            );
+        }
+    }
+}
+
+#[test]
 fn a_condition_on_the_action_is_refused() {
     let source = "permit (principal, action, resource) when { action in [Action::\"view\"] };";
     let policy = Policy::parse(None, source).unwrap();
@@ -165,6 +180,7 @@ fn instance(of: u128, owner: u128, region: &str, gpus: u32) -> Resource {
         instance_type: "small".to_owned(),
         accelerator: "none".to_owned(),
         image: "base".to_owned(),
+        product: "small".to_owned(),
         gpus,
     }
 }
@@ -221,11 +237,15 @@ fn principals() -> impl Strategy<Value = Principal> {
                 team: team(1),
                 role,
                 preset,
+                account: "ada".to_owned(),
+                labels: ["intern".to_owned()].into(),
                 active,
                 reset_only,
                 limits,
                 key_scopes: scopes.map(|scopes| scopes.into_iter().map(str::to_owned).collect()),
                 version: 7,
+                wall: Default::default(),
+                rules: None,
             }))
         },
     );
@@ -375,6 +395,8 @@ fn our_entities_and_facts_are_what_the_schema_says() {
     let questions = (principals(), prop::sample::select(Action::ALL), resources(), facts());
     runner
         .run(&questions, |(principal, action, resource, facts)| {
+            // What clocks show is handed in where a team has policies of its own.
+            let principal = team::with(&principal, &policies.rules(1, ""));
             let who = policies.types.principal(&principal).unwrap();
             let what = policies.types.resource(&resource).unwrap();
             let name = action_uid(action.name());

@@ -31,6 +31,19 @@ pub(crate) fn policies(text: &Text) -> Result<Vec<Policy>, Error> {
     Ok(policies)
 }
 
+/// Reads a team's text: every policy gets the id `team/` and what its `@id` says.
+pub(crate) fn team(text: &str) -> Result<Vec<Policy>, Error> {
+    let broken = |why: String| Error::Text { path: "team".to_owned(), why };
+    let set = PolicySet::from_str(text).map_err(|e| broken(e.to_string()))?;
+    let mut policies = Vec::new();
+    for policy in set.policies() {
+        let id = policy.annotation("id").ok_or_else(|| broken("a policy has no @id".to_owned()))?;
+        policies.push(policy.new_id(PolicyId::new(format!("team/{id}"))));
+    }
+    policies.sort_by(|a, b| a.id().cmp(b.id()));
+    Ok(policies)
+}
+
 /// The policy with its action scope widened to every action: for a set that is asked for one action only,
 /// where the scope is known to match. This spares the engine the action hierarchy.
 ///
@@ -48,7 +61,7 @@ pub(crate) fn without_action_scope(policy: &Policy) -> Result<Policy, Error> {
     Policy::from_json(Some(policy.id().clone()), json).map_err(|e| broken(e.to_string()))
 }
 
-fn mentions_action(json: &serde_json::Value) -> bool {
+pub(super) fn mentions_action(json: &serde_json::Value) -> bool {
     match json {
         serde_json::Value::Object(fields) => {
             fields.get("Var").is_some_and(|v| v == "action") || fields.values().any(mentions_action)

@@ -3,6 +3,8 @@
 //! A change of a team or a member names the version it was made on and returns `false` when that is no longer
 //! the present one. Sessions and keys are in `sessions.rs`.
 
+use std::collections::BTreeSet;
+
 use super::{Conn, Error, Json, Result, Tx, query::record};
 use crate::{
     ids::{InstallationId, MemberId, TeamId, UserId},
@@ -70,6 +72,8 @@ record! {
         pub terms: TeamTerms,
         /// How much the operator lends it at the most.
         pub credit_limit: Credits,
+        /// The number of its live policies; 0 when it has none of its own.
+        pub policy_version: i64,
         /// Raised by every change.
         pub version: i64,
         /// When it was made.
@@ -98,6 +102,8 @@ record! {
         pub alias: String,
         /// What the team notes about the member.
         pub note: String,
+        /// The words that the team gave the member, for its policies.
+        pub labels: Json<BTreeSet<String>>,
         /// The member's own limits, over the team's.
         pub limits: Limits,
         /// Limits that hold for a while, over the member's own.
@@ -188,8 +194,8 @@ const TEAM_LOCK_POSTGRES: &str = "SELECT id FROM teams WHERE id = $1 FOR UPDATE"
 
 const MEMBER_INSERT: &str = "
     INSERT INTO members (id, team, account, user_id, password_hash, role, state, alias, note, limits, version,
-                         valid_from, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+                         valid_from, created_at, labels)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 
 const MEMBER_FETCH: &str = "SELECT * FROM members WHERE id = $1";
 
@@ -211,7 +217,7 @@ const MEMBERS_OF_USER: &str = "
 
 const MEMBER_UPDATE: &str = "
     UPDATE members
-       SET role = $3, state = $4, alias = $5, note = $6, valid_from = $7, version = version + 1
+       SET role = $3, state = $4, alias = $5, note = $6, valid_from = $7, labels = $8, version = version + 1
      WHERE id = $1 AND version = $2 AND state <> 'removed'";
 
 const MEMBER_LIMITS_PUT: &str = "
@@ -443,6 +449,7 @@ impl Tx {
             .bind(row.version)
             .bind(row.valid_from)
             .bind(row.created_at)
+            .bind(&row.labels)
             .or_conflict(|| {
                 let told = "the team has, or had, a member with this account name; choose another";
                 crate::error::Error::conflict("account-taken", told)
@@ -452,11 +459,11 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes role, state, alias, note and `valid_from` of a member; `false` when `row.version` is not the
+    /// Writes role, state, alias, note, labels and `valid_from` of a member; `false` when `row.version` is not the
     /// present one or the member was removed.
     pub async fn member_update(&mut self, row: &MemberRow) -> Result<bool> {
         let query = self.query(MEMBER_UPDATE).bind(row.id).bind(row.version).bind(row.role).bind(row.state);
-        let query = query.bind(&row.alias).bind(&row.note).bind(row.valid_from);
+        let query = query.bind(&row.alias).bind(&row.note).bind(row.valid_from).bind(&row.labels);
         let query =
             query.or_conflict(|| crate::error::Error::conflict("owner-exists", "a team has one owner"));
         Ok(query.execute().await? == 1)

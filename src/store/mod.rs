@@ -36,6 +36,7 @@ pub mod lots;
 mod metering;
 mod migrate;
 mod past;
+pub mod policies;
 mod prices;
 mod query;
 pub mod quotas;

@@ -42,6 +42,8 @@ const LINKING: Duration = Duration::from_secs(10);
 
 /// Between two looks for months that can be closed.
 const CLOSING: Duration = Duration::from_secs(60);
+/// Between two looks for recorded decisions that are no longer of use.
+const PRUNING: Duration = Duration::from_secs(3_600);
 
 impl Worker {
     /// Starts the loops.
@@ -54,9 +56,11 @@ impl Worker {
         every(tick, |app| Box::pin(async move { meter(&app).await }));
         every(tick, |app| Box::pin(async move { app.cashier(&by(&app, SystemActor::Cashier)).await }));
         every(tick, |app| Box::pin(async move { bookkeeper(&app).await }));
+        every(tick, |app| Box::pin(async move { recorder(&app).await }));
         every(tick, |app| Box::pin(async move { rater(&app).await }));
         every(tick, |app| Box::pin(async move { messenger(&app).await }));
-        every(LINKING, |app| Box::pin(async move { recorder(&app).await }));
+        every(LINKING, |app| Box::pin(async move { linker(&app).await }));
+        every(PRUNING, |app| Box::pin(async move { pruner(&app).await }));
         every(CLOSING, |app| Box::pin(async move { closer(&app).await }));
         tracker.spawn(roster(app, rhythm, stop.clone(), tracker.clone()));
         Self { tracker, stop }
@@ -104,9 +108,16 @@ async fn bookkeeper(app: &App) {
     }
 }
 
-async fn recorder(app: &App) {
+async fn linker(app: &App) {
     if let Err(error) = app.audit_link(&by(app, SystemActor::Bookkeeper)).await {
         tracing::error!(?error, "the audit logs could not be linked; the next pass goes on");
+    }
+}
+
+/// Writes the looks that were recorded.
+async fn recorder(app: &App) {
+    if let Err(error) = app.looks_write(&by(app, SystemActor::Bookkeeper)).await {
+        tracing::warn!(?error, "recorded looks could not be written, and are forgotten");
     }
 }
 
@@ -114,6 +125,12 @@ async fn recorder(app: &App) {
 async fn rater(app: &App) {
     if let Err(error) = app.rate_parked(&by(app, SystemActor::Rater)).await {
         tracing::error!(?error, "parked charges could not be tried again; the next pass does");
+    }
+}
+
+async fn pruner(app: &App) {
+    if let Err(error) = app.decisions_prune(&by(app, SystemActor::Bookkeeper)).await {
+        tracing::error!(?error, "old decisions could not be forgotten; the next pass does");
     }
 }
 

@@ -39,11 +39,15 @@ pub(crate) fn seat(preset: Preset, role: Role) -> MemberPrincipal {
         team: ours(),
         role,
         preset,
+        account: "ada".to_owned(),
+        labels: Default::default(),
         active: true,
         reset_only: false,
         limits: Limits::default(),
         key_scopes: None,
         version: 1,
+        wall: Default::default(),
+        rules: None,
     }
 }
 
@@ -64,6 +68,7 @@ pub(crate) fn instance_of(owner: MemberId) -> Resource {
         instance_type: "gpu-2".to_owned(),
         accelerator: "rtx-4090".to_owned(),
         image: "cuda-12.8".to_owned(),
+        product: "gpu-2".to_owned(),
         gpus: 2,
     }
 }
@@ -101,6 +106,7 @@ pub(crate) fn launch() -> Facts {
         used: Usage::default(),
         hold: credits("4"),
         funds: credits("10"),
+        price_per_hour: credits("2"),
         budget: None,
         ..Launch::default()
     };

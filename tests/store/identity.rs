@@ -37,6 +37,7 @@ fn team(id: TeamId) -> TeamRow {
         ceiling: Limits::default(),
         terms: TeamTerms::default(),
         credit_limit: Credits::ZERO,
+        policy_version: 0,
         version: 1,
         created_at: NOW,
     }
@@ -53,6 +54,7 @@ fn member(id: MemberId, team: TeamId, account: &str, role: Role) -> MemberRow {
         state: MemberState::Issued,
         alias: "Ann".to_owned(),
         note: String::new(),
+        labels: muster::store::Json(Default::default()),
         limits: Limits::default(),
         temporary: Json::default(),
         version: 1,

@@ -1,0 +1,98 @@
+//! One version of a team's own policies, ready to be asked. It is a layer beside the shipped ones: both are asked, and
+//! what they say is put together as if they were one set.
+
+use std::sync::Arc;
+
+use cedar_policy::Policy;
+use sha2::{Digest, Sha256};
+
+use super::{Error, Policies, index::Index, text};
+
+/// A version of a team's policies. Immutable; whoever asks holds on to one for the whole request.
+#[derive(Debug)]
+pub struct Rules {
+    number: i64,
+    digest: String,
+    index: Result<Index, String>,
+    /// Whether a policy looks at the clock.
+    pub(super) timed: bool,
+    /// Whether a policy looks for API keys.
+    pub(super) keyed: bool,
+    /// The labels that policies look for.
+    pub(super) labels: Vec<String>,
+}
+
+impl Rules {
+    /// The version's number, from 1; a draft has the number 0.
+    pub const fn number(&self) -> i64 {
+        self.number
+    }
+
+    /// The digest of the text.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The sets to ask.
+    ///
+    /// # Errors
+    /// When the text can no longer be read. What cannot be read forbids everything.
+    pub(super) fn index(&self) -> Result<&Index, Error> {
+        self.index
+            .as_ref()
+            .map_err(|why| Error::Policy { id: format!("team@{}", self.number), why: why.clone() })
+    }
+}
+
+impl PartialEq for Rules {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number && self.digest == other.digest
+    }
+}
+
+impl Eq for Rules {}
+
+impl Policies {
+    /// Prepares the text of a version that was published. A text that cannot be read (an older server's, say) gives
+    /// rules that forbid everything to everybody but the owner, who can publish others.
+    pub fn rules(&self, number: i64, text: &str) -> Arc<Rules> {
+        let index = text::team(text).and_then(|policies| self.layer(&policies));
+        Arc::new(Rules::new(number, text, index.map_err(|error| error.to_string())))
+    }
+
+    pub(super) fn layer(&self, policies: &[Policy]) -> Result<Index, Error> {
+        Index::build_layer(policies, &self.schema, &self.actions, &self.types.member)
+    }
+}
+
+impl Rules {
+    pub(super) fn new(number: i64, text: &str, index: Result<Index, String>) -> Self {
+        Self {
+            number,
+            digest: digest(text),
+            index,
+            timed: ["context.hour", "context.minute", "context.weekday", "context.now"]
+                .iter()
+                .any(|word| text.contains(word)),
+            keyed: text.contains("principal.key"),
+            labels: labels(text),
+        }
+    }
+}
+
+/// SHA-256 of a text, in hexadecimal.
+pub(super) fn digest(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
+}
+
+/// The labels in `labels.contains("…")`.
+fn labels(text: &str) -> Vec<String> {
+    let mut labels: Vec<String> = text
+        .split("labels.contains(\"")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('"').map(|(label, _)| label.to_owned()))
+        .collect();
+    labels.sort();
+    labels.dedup();
+    labels
+}
