@@ -2,8 +2,8 @@
 //!
 //! A draft says what changes; it can be shown without being posted. More is charged from the account that paid, as far
 //! as it has it, and owed otherwise. Less is first taken off what is owed for these intervals, and then given back into
-//! the lots that the money came from, the last first. What was owed and given up since is given up no more; what another
-//! account of the team has paid since comes back as a gift.
+//! the lots that the money came from, the last first. What was owed and given up since is given up no more; what
+//! another account of the team has paid since comes back as a gift.
 
 use std::collections::BTreeMap;
 

@@ -72,12 +72,10 @@ const USED: &str = "
     JOIN transactions t ON t.id = c.transaction_id
     JOIN segments s ON s.id = c.segment JOIN members m ON m.id = c.member
     WHERE c.team = $1 AND t.seq >= $2 AND t.seq <= $3 AND t.occurred_at < $4
-      AND (t.occurred_at >= $5 OR t.seq > $6)
-      AND c.from_at >= $7 AND c.from_at < $4 AND ($8 = '' OR c.member = $8)
+      AND (t.occurred_at >= $5 OR t.seq > $6) AND c.from_at >= $7 AND c.from_at < $4 AND ($8 = '' OR c.member = $8)
     GROUP BY c.member, m.account, c.kind, s.sku, c.component_digest
     UNION ALL
-    SELECT c.member, m.account, c.kind, s.sku, c.component_digest, COUNT(*),
-           CAST(SUM(c.amount) AS BIGINT),
+    SELECT c.member, m.account, c.kind, s.sku, c.component_digest, COUNT(*), CAST(SUM(c.amount) AS BIGINT),
            CAST(SUM(CASE WHEN c.amount < 0 THEN -c.uncovered ELSE c.uncovered END) AS BIGINT)
     FROM charges c
     JOIN transactions t ON t.id = c.transaction_id

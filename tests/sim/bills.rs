@@ -1,5 +1,5 @@
-//! What must be true at the end, when everything is given back and charged: every bill is what really ran, or was really
-//! stored, and the provider and the books agree.
+//! What must be true at the end, when everything is given back and charged: every bill is what really ran, or was
+//! really stored, and the provider and the books agree.
 
 use std::collections::BTreeMap;
 
