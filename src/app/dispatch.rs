@@ -73,10 +73,10 @@ impl App {
         let known: HashMap<InstanceId, u32> = rows.iter().map(|row| (row.id, row.generation)).collect();
         let mut steps = Vec::with_capacity(rows.len());
         for row in rows {
-            // A disk that is being copied stays, and so does the pause for it.
-            if copied.instances.contains(&row.id)
-                && (row.state == State::Snapshotting || row.desired == Desired::Released)
-            {
+            // A disk that is being copied stays as it is: what is started or goes on, and what is removed, waits.
+            let goes = row.desired == Desired::Released && row.ended_at.is_some();
+            let waits = matches!(row.state, State::Snapshotting | State::Scheduled | State::Paused) || goes;
+            if waits && copied.instances.contains(&row.id) {
                 continue;
             }
             let seen = by_name.get(&(row.id, row.generation)).copied();

@@ -10,7 +10,6 @@ use super::{
     launch::{ATTEMPTS, UNWARNED, reserve_quota},
     prices::ActivePrice,
     purse::{Purse, Wanted, api_key, concern, launch_facts},
-    snapshots::unless_copied,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -58,9 +57,6 @@ impl App {
             self.look(op, &scope.asker, Action::StartInstance, resource, facts).await?;
             startable(&row)?;
             self.stop_settle(&row).await?;
-            let mut read = self.db.read().await?;
-            unless_copied(&mut read, &row).await?;
-            drop(read);
             self.container_check(&host, &row).await?;
             if let Some(started) = self.start_again(op, team, id, &offer, per_hour).await? {
                 self.fleet.wake(started.host);
@@ -95,7 +91,6 @@ impl App {
         let (mut tx, permit) =
             self.permit(op, tx, &scope.asker, Action::StartInstance, resource, facts).await?;
         startable(&row)?;
-        unless_copied(&mut tx, &row).await?;
         if tx.hold_open_of_instance(id).await?.is_some() {
             let told = "its last run is still being charged; try again in a moment";
             return Err(Error::conflict("illegal-state", told));

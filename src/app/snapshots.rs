@@ -372,8 +372,8 @@ fn copyable(row: &InstanceRow) -> Result<()> {
     Err(Error::conflict("illegal-state", told))
 }
 
-/// Refuses what cannot be done while the disk of an instance is being copied.
-pub(super) async fn unless_copied(conn: &mut Conn, row: &InstanceRow) -> Result<()> {
+/// Refuses a second copy of an instance's disk while the first one is under way.
+async fn unless_copied(conn: &mut Conn, row: &InstanceRow) -> Result<()> {
     let all = conn.snapshots_live_of(row.id).await?;
     if all.iter().any(|snapshot| snapshot.state.is_pending()) {
         let told = "a snapshot of the instance is being taken; try again when it is ready";

@@ -194,15 +194,15 @@ impl App {
             return self.snapshot_end(op, row, SnapshotState::Failed, why).await;
         };
         match (instance.state, seen.phase) {
-            // What shall stop is copied when it has: then nothing has to be paused for it.
-            (State::Running, _) if instance.desired == Desired::Stopped => return Ok(true),
+            // What shall end is copied when it has: then nothing has to be paused for it.
+            (State::Running, _) if instance.desired != Desired::Running => return Ok(true),
             (State::Snapshotting, Phase::Paused)
                 if row.taking_at.is_some_and(|at| op.now() - at < ENGINE_MAY_COPY) =>
             {
                 return Ok(true);
             }
             (State::Running, Phase::Running)
-            | (State::Stopped, Phase::Exited | Phase::Created)
+            | (State::Stopped | State::Scheduled | State::Releasing, Phase::Exited | Phase::Created)
             | (State::Paused, Phase::Paused)
             | (State::Snapshotting, _) => {}
             _ => return Ok(true),

@@ -4,7 +4,7 @@ use muster::{
     app::secrets::Token,
     ids::HostId,
     money::Credits,
-    op::{Actor, SystemActor},
+    op::{Actor, SystemActor, SystemWarrant},
     time::{Span, Timestamp},
 };
 use serde_json::{Value, json};
@@ -321,9 +321,11 @@ async fn fill(site: &Site, host: HostId) {
     let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     kept["written"]["somebody-elses"] = json!((1_u64 << 40) - (100 << 20));
     std::fs::write(&file, kept.to_string()).unwrap();
-    for verb in ["cordon", "uncordon"] {
-        site.post(&site.operator, &format!("/hosts/{host}/{verb}"), json!({})).await.want(200);
-    }
+    // As if the host had been registered otherwise, so that it is connected to anew.
+    let op = site.app.op(Actor::System(SystemActor::Setup));
+    let mut tx = site.db.begin().await.unwrap();
+    tx.query("UPDATE hosts SET version = version + 1").execute().await.unwrap();
+    tx.commit(&SystemWarrant::of(&op).unwrap()).await.unwrap();
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ pub(crate) fn launch() -> Facts {
         used: Usage::default(),
         hold: credits("4"),
         funds: credits("10"),
-        price_per_hour: credits("2"),
+        per_hour: credits("2"),
         budget: None,
         ..Launch::default()
     };

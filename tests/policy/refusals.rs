@@ -37,7 +37,7 @@ fn everything_that_is_missing_is_said_at_once() {
         launch: Some(Launch {
             instances: 1,
             gpus: 2,
-            price_per_hour: credits("2"),
+            per_hour: credits("2"),
             used: Usage { instances: 1, gpus: 2, ..Usage::default() },
             hold: credits("12"),
             funds: credits("3.5"),
