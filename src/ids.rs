@@ -122,6 +122,8 @@ id! {
     InstanceId = "inst";
     /// A personal or team drive.
     DriveId = "drv";
+    /// A snapshot of an instance's disk.
+    SnapshotId = "snap";
     /// A ledger account.
     AccountId = "acct";
     /// A ledger transaction.

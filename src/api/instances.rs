@@ -35,11 +35,11 @@ type Answer<T> = Result<Json<T>, Problem>;
 pub(super) struct Listing {
     /// `self` for the caller's own, `admin` for everybody's.
     #[serde(default)]
-    view: View,
+    pub(super) view: View,
     /// Rows of a page, 1 to 200; 50 unless told.
-    limit: Option<u32>,
+    pub(super) limit: Option<u32>,
     /// The `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 /// Whose drives to list.

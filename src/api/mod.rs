@@ -25,6 +25,7 @@ mod problem;
 mod quotas;
 mod requests;
 pub mod router;
+mod snapshots;
 mod statements;
 mod storage_rates;
 mod teams;

@@ -22,7 +22,7 @@ use super::{
     extract::Deepest,
     health, instances, lots, me, members, openapi, operator, payments, prices,
     problem::{self, Problem},
-    quotas, requests, statements, storage_rates, teams, terms, top_ups, users, vouchers, webhooks,
+    quotas, requests, snapshots, statements, storage_rates, teams, terms, top_ups, users, vouchers, webhooks,
 };
 use crate::{
     app::App,
@@ -163,6 +163,10 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(instances::get_instance_billing))
         .routes(routes!(instances::get_instance_config))
         .routes(routes!(instances::get_instance_hardware))
+        .routes(routes!(snapshots::create_snapshot))
+        .routes(routes!(snapshots::list_snapshots))
+        .routes(routes!(snapshots::get_snapshot, snapshots::delete_snapshot))
+        .routes(routes!(snapshots::share_snapshot))
         .routes(routes!(instances::list_drives))
 }
 

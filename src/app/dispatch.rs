@@ -10,16 +10,13 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 
-use super::App;
+use super::{App, reaching::by_the_engine};
 use crate::{
     docker::Backend,
     error::{Error, Result},
     ids::{HostId, InstanceId, TeamId},
     ledger::posting::IdemKey,
-    model::{
-        host::{AdminState, Reach},
-        instance::{Desired, Detail, Phase, Reason, Seen, State, container_name},
-    },
+    model::instance::{Desired, Detail, Phase, Reason, Seen, State, container_name},
     op::Op,
     store::{Concern, Tx, fleet::HostRow, instances::InstanceRow},
     time::{Span, Timestamp},
@@ -27,9 +24,6 @@ use crate::{
 
 /// How long a container may take to end by itself before it is killed.
 const GRACE: Span = Span::from_seconds(10);
-
-/// How old the last note that a host answered may be before it is written again.
-const TOLD_OFTEN: Span = Span::from_seconds(15);
 
 /// Instances of one host that are moved on at once.
 const STEPS_AT_ONCE: usize = 8;
@@ -48,23 +42,6 @@ pub struct Pass {
 }
 
 impl App {
-    /// The hosts that are ours to look after.
-    pub async fn hosts_live(&self) -> Result<Vec<HostId>> {
-        let mut read = self.db.read().await?;
-        let hosts = read.hosts_all().await?;
-        Ok(hosts.into_iter().filter(|h| h.admin_state != AdminState::Retired).map(|h| h.id).collect())
-    }
-
-    /// Waits for the bell of a host.
-    pub async fn host_bell(&self, host: HostId) {
-        self.fleet.bell(host).notified().await;
-    }
-
-    /// Waits until hosts were registered or retired.
-    pub async fn roster_bell(&self) {
-        self.fleet.roster().notified().await;
-    }
-
     /// One pass over one host.
     pub async fn reconcile(&self, op: &Op, id: HostId) -> Result<Pass> {
         let mut read = self.db.read().await?;
@@ -85,6 +62,7 @@ impl App {
         }
         let by_name: HashMap<(InstanceId, u32), &Seen> =
             seen.iter().map(|seen| ((seen.instance, seen.generation), seen)).collect();
+        let copied = self.snapshots_step(op, &host, &backend, &by_name, looked_at).await;
         let alive: Vec<(TeamId, InstanceId)> = rows
             .iter()
             .filter(|row| row.state == State::Running && row.desired == Desired::Running)
@@ -95,12 +73,18 @@ impl App {
         let known: HashMap<InstanceId, u32> = rows.iter().map(|row| (row.id, row.generation)).collect();
         let mut steps = Vec::with_capacity(rows.len());
         for row in rows {
+            // A disk that is being copied stays, and so does the pause for it.
+            if copied.instances.contains(&row.id)
+                && (row.state == State::Snapshotting || row.desired == Desired::Released)
+            {
+                continue;
+            }
             let seen = by_name.get(&(row.id, row.generation)).copied();
             steps.push(self.step_or_tell(op, &host, &backend, row, seen, looked_at));
         }
         // Side by side: a container that is slow to stop must not keep the others waiting.
         let under_way: Vec<bool> = stream::iter(steps).buffer_unordered(STEPS_AT_ONCE).collect().await;
-        let busy = under_way.contains(&true);
+        let busy = copied.busy || under_way.contains(&true);
         for stray in seen.iter().filter(|seen| known.get(&seen.instance) != Some(&seen.generation)) {
             self.stray_remove(&*backend, &host, stray).await;
         }
@@ -160,16 +144,22 @@ impl App {
             (Desired::Running, State::Scheduled | State::Pulling | State::Starting, _) => {
                 self.start(op, host, backend, row).await
             }
-            (Desired::Running, State::Running, Some(Phase::Running)) => Ok(false),
-            (Desired::Running, State::Unreachable, Some(Phase::Running)) => {
+            (_, State::Snapshotting, _) => self.run_on(op, &**backend, row, seen).await,
+            (Desired::Running, State::Paused, Some(Phase::Running | Phase::Paused)) => {
+                self.paused(op, &**backend, row, seen).await
+            }
+            (Desired::Running, State::Running, Some(phase @ (Phase::Running | Phase::Paused))) => {
+                self.running(op, &**backend, row, seen, phase).await
+            }
+            (Desired::Running, State::Unreachable, Some(Phase::Running | Phase::Paused)) => {
                 self.returned(op, &**backend, row, looked_at).await
             }
-            (Desired::Running, State::Running | State::Unreachable, _) => {
+            (Desired::Running, State::Running | State::Paused | State::Unreachable, _) => {
                 self.ended_by_itself(op, &**backend, row, seen).await
             }
             (_, State::Released | State::Failed, _)
             | (Desired::Running, State::Stopped | State::Stopping | State::Releasing, _) => Ok(false),
-            (Desired::Stopped, State::Stopped, Some(Phase::Running)) => {
+            (Desired::Stopped, State::Stopped, Some(Phase::Running | Phase::Paused)) => {
                 // Somebody started it behind our back: its accelerators may be another's by now.
                 if let Some(seen) = seen {
                     backend.stop(&seen.id, GRACE).await?;
@@ -181,7 +171,7 @@ impl App {
             (Desired::Released, _, Some(_)) if row.ended_at.is_none() => {
                 self.stop(op, &**backend, row, seen, State::Releasing).await
             }
-            (Desired::Released, _, Some(Phase::Running)) => {
+            (Desired::Released, _, Some(Phase::Running | Phase::Paused)) => {
                 // It ended once and runs again: somebody started it behind our back.
                 self.stop(op, &**backend, row, seen, State::Releasing).await
             }
@@ -204,14 +194,17 @@ impl App {
     ) -> Result<bool> {
         let name = container_name(row.id, row.generation);
         let Some(detail) = backend.detail(&name).await? else { return Ok(true) };
-        let same = detail.phase == Phase::Running && detail.started_at == row.started_at;
+        let alive = matches!(detail.phase, Phase::Running | Phase::Paused);
+        let same = alive && detail.started_at == row.started_at;
         if !same {
             // It was restarted behind our back: the old run is over, and the new one is not ours to bill.
             return self.ended(op, row, &detail).await;
         }
         let who = (row.team, row.id);
         self.state_save(op, row, State::Running).await?;
-        self.proofs_advance(op, &[who], at).await?;
+        if detail.phase == Phase::Running {
+            self.proofs_advance(op, &[who], at).await?;
+        }
         Ok(false)
     }
 
@@ -273,6 +266,10 @@ impl App {
                 if row.state != State::Stopping && row.state != State::Releasing {
                     let state = if into == State::Stopped { State::Stopping } else { State::Releasing };
                     self.state_save(op, row.clone(), state).await?;
+                }
+                if seen.phase == Phase::Paused {
+                    // What is frozen cannot hear that it shall end.
+                    backend.resume(&seen.id).await?;
                 }
                 backend.stop(&seen.id, GRACE).await?;
                 backend.detail(&seen.id).await?
@@ -435,6 +432,7 @@ impl App {
                 tx.segment_close(segment.id, end).await?;
             }
         }
+        row.paused_since = None;
         self.fleet.measure_soon(row.host, row.ended_at.unwrap_or(end));
         self.accelerators_free(tx, row).await
     }
@@ -461,7 +459,12 @@ impl App {
 
     /// Notes that these instances ran at `at`, team by team: under the team's lock, like everything else that is
     /// written of an instance, so that neither a deadlock nor an older copy of the row can undo it.
-    async fn proofs_advance(&self, op: &Op, alive: &[(TeamId, InstanceId)], at: Timestamp) -> Result<()> {
+    pub(super) async fn proofs_advance(
+        &self,
+        op: &Op,
+        alive: &[(TeamId, InstanceId)],
+        at: Timestamp,
+    ) -> Result<()> {
         let mut teams: BTreeMap<TeamId, Vec<InstanceId>> = BTreeMap::new();
         for (team, id) in alive {
             teams.entry(*team).or_default().push(*id);
@@ -474,62 +477,6 @@ impl App {
         }
         Ok(())
     }
-
-    /// Notes that a host did not answer. It is not dead for that: its instances keep everything, and are not billed
-    /// beyond the last proof of life.
-    async fn host_missed(&self, op: &Op, host: &HostRow, why: &str) -> Result<Pass> {
-        let mut tx = self.db.begin().await?;
-        let misses = host.misses + 1;
-        let silent = op.now() - host.last_ok_at.unwrap_or(host.created_at);
-        let down = misses >= 3 && silent >= self.settings.down_after;
-        let reach = if down { Reach::Down } else { Reach::Suspect };
-        tx.host_reach_save(host.id, reach, why, misses, host.last_ok_at).await?;
-        if down {
-            tx.instances_unreachable(host.id).await?;
-            tx.storage_segments_end(host.id).await?;
-        }
-        self.system_commit(op, tx).await?;
-        if host.reach != reach {
-            tracing::warn!(host = %host.name, %reach, why, "a host does not answer");
-        }
-        Ok(Pass { busy: true })
-    }
-
-    /// Notes that a host answered. `false`: what answers there is not our host, so nothing may be done to it.
-    async fn host_answered(&self, op: &Op, host: &HostRow, backend: &dyn Backend) -> Result<bool> {
-        let back = host.reach != Reach::Up;
-        if back {
-            // The address may have moved to another engine while it was away.
-            if let Err(error) = backend.mark(host.id, self.installation).await {
-                self.host_missed(op, host, &error.to_string()).await?;
-                return Ok(false);
-            }
-            tracing::info!(host = %host.name, "a host answers");
-            self.fleet.measure_soon(host.id, op.now());
-        }
-        let told = host.last_ok_at.is_some_and(|at| op.now() - at < TOLD_OFTEN);
-        if back || !told {
-            let mut tx = self.db.begin().await?;
-            tx.host_reach_save(host.id, Reach::Up, "", 0, Some(op.now())).await?;
-            self.system_commit(op, tx).await?;
-        }
-        let stale =
-            host.facts.as_ref().is_none_or(|facts| op.now() - facts.0.probed_at > self.settings.probe_every);
-        if (stale || back) && self.fleet.probe_begins(host.id, op.now()) {
-            // What runs there goes on without a probe; only new launches want to know.
-            if let Err(error) = self.host_probe_save(op, host, backend).await {
-                tracing::warn!(host = %host.name, ?error, "a probe failed");
-            }
-        }
-        Ok(true)
-    }
-}
-
-/// What is proof of life at `now`, beside start and end by the engine's clock: by one that was behind ours at the last
-/// probe, it is not that late yet.
-fn by_the_engine(host: &HostRow, now: Timestamp) -> Timestamp {
-    let offset = host.facts.as_ref().map_or(0, |facts| facts.0.clock_offset_micros);
-    now + Span::from_micros(offset.min(0))
 }
 
 /// When a run ended: by the engine where it can know. Where it guesses, or its clock was set meanwhile so that the

@@ -11,8 +11,11 @@ use super::App;
 use crate::{
     docker::{self, Backend, Connector},
     error::{Error, Findings, Result},
-    ids::HostId,
-    model::host::{Endpoint, TlsDocuments},
+    ids::{HostId, InstallationId, SnapshotId},
+    model::{
+        host::{Endpoint, TlsDocuments},
+        snapshot::SnapshotOrder,
+    },
     store::fleet::HostRow,
     time::{Span, Timestamp},
 };
@@ -36,12 +39,26 @@ pub(crate) struct Fleet {
     probes: Mutex<HashMap<HostId, Timestamp>>,
     measures: Mutex<HashMap<HostId, Timestamp>>,
     pulls: Pulls,
+    copies: Copies,
     bells: Mutex<HashMap<HostId, Arc<Notify>>>,
     roster: Arc<Notify>,
 }
 
 /// Images on their way to hosts; one that could not be fetched stays here until that was told.
 type Pulls = Arc<Mutex<HashMap<(HostId, String), Option<docker::Error>>>>;
+
+/// Snapshots that hosts are told to take; how it ended stays here until that was asked.
+type Copies = Arc<Mutex<HashMap<SnapshotId, Option<docker::Result<()>>>>>;
+
+/// How a snapshot is getting on that a host was told to take.
+pub(crate) enum Copy {
+    /// This server did not ask for it, or was told already how it ended.
+    Unasked,
+    /// The host is at it.
+    UnderWay,
+    /// It is over.
+    Over(docker::Result<()>),
+}
 
 impl Fleet {
     /// A fleet without connections.
@@ -52,6 +69,7 @@ impl Fleet {
             probes: Mutex::default(),
             measures: Mutex::default(),
             pulls: Pulls::default(),
+            copies: Copies::default(),
             bells: Mutex::default(),
             roster: Arc::default(),
         }
@@ -135,6 +153,41 @@ impl Fleet {
         Ok(())
     }
 
+    /// Has a snapshot taken beside the loop of its host, whose bell rings when that is over: an engine copies for
+    /// minutes. Where there is too little room it is not begun.
+    pub(crate) fn copy(
+        &self,
+        host: &HostRow,
+        backend: &Arc<dyn Backend>,
+        order: SnapshotOrder,
+        installation: InstallationId,
+    ) {
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        if copies.insert(order.snapshot, None).is_some_and(|before| before.is_none()) {
+            return;
+        }
+        let (bell, backend, copies) = (self.bell(host.id), backend.clone(), self.copies.clone());
+        let probe_image = host.probe_image.clone();
+        tokio::spawn(async move {
+            let taken = copy(&*backend, &order, &probe_image, installation).await;
+            copies.lock().unwrap_or_else(PoisonError::into_inner).insert(order.snapshot, Some(taken));
+            bell.notify_one();
+        });
+    }
+
+    /// How a snapshot is getting on; the end is told once.
+    pub(crate) fn copy_asked(&self, snapshot: SnapshotId) -> Copy {
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        match copies.remove(&snapshot) {
+            None => Copy::Unasked,
+            Some(Some(ended)) => Copy::Over(ended),
+            Some(None) => {
+                copies.insert(snapshot, None);
+                Copy::UnderWay
+            }
+        }
+    }
+
     fn known(&self, host: &HostRow) -> Option<Arc<dyn Backend>> {
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let known = connections.get(&host.id)?;
@@ -145,6 +198,19 @@ impl Fleet {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.insert(host.id, Connection { version: host.version, backend });
     }
+}
+
+async fn copy(
+    backend: &dyn Backend,
+    order: &SnapshotOrder,
+    probe_image: &str,
+    installation: InstallationId,
+) -> docker::Result<()> {
+    let room = backend.snapshot_room(&order.container, probe_image).await?;
+    if !room.suffices() {
+        return Err(docker::Error::new(docker::Trouble::DiskFull, room.lack()));
+    }
+    backend.snapshot_take(order, installation).await
 }
 
 impl App {

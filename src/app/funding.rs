@@ -42,7 +42,7 @@ impl App {
         instance: &InstanceRow,
         billed_until: Timestamp,
     ) -> Result<Option<HostId>> {
-        if instance.desired != Desired::Running {
+        if instance.desired != Desired::Running || instance.paused_since.is_some() {
             return Ok(None);
         }
         let Some(hold) = journal.hold_of(instance.id).cloned() else { return Ok(None) };
@@ -122,22 +122,22 @@ impl App {
         until: Timestamp,
         runway: Span,
     ) -> Result<Option<HostId>> {
-        let (left, mut instance) = (until - op.now(), before.clone());
-        instance.draining_since.get_or_insert(op.now());
-        if let Some(percent) = hold::warning_due(left, runway, instance.warned_percent) {
+        let mut instance = before.clone();
+        let since = *instance.draining_since.get_or_insert(op.now());
+        let grace =
+            journal.team().terms.grace_minutes.map(|minutes| Span::from_seconds(i64::from(minutes) * 60));
+        // The grace ends what is paid sooner, and never what is not paid later.
+        let ends = [Some(until), grace.map(|grace| since + grace + self.settings.stop_latency)];
+        let left = ends.into_iter().flatten().min().unwrap_or(until) - op.now();
+        if let Some(percent) =
+            hold::warning_due(left, grace.map_or(runway, |grace| grace.min(runway)), instance.warned_percent)
+        {
             instance.warned_percent = percent;
             self.notice(op, tx, &instance, "instance.draining", percent, until).await?;
         }
         let mut woken = None;
         if left <= self.settings.stop_latency {
-            instance.desired = Desired::Stopped;
-            instance.reason = Some(Reason::Credit);
-            instance.reason_detail = match binding_budget(op, journal, &instance)? {
-                Some((_, name)) => {
-                    format!("the budget {name} is used up; raise it and start the instance again")
-                }
-                None => "its money ran out; add credits and start it again".to_owned(),
-            };
+            self.exhaust(op, tx, journal, &mut instance).await?;
             self.notice(op, tx, &instance, "instance.out_of_credits", 0, until).await?;
             woken = Some(instance.host);
         }
@@ -145,6 +145,36 @@ impl App {
             tx.instance_save(instance).await?;
         }
         Ok(woken)
+    }
+
+    /// Does with an instance that cannot be paid what the team's terms say.
+    async fn exhaust(
+        &self,
+        op: &Op,
+        tx: &mut Tx,
+        journal: &Journal,
+        instance: &mut InstanceRow,
+    ) -> Result<()> {
+        let mut told = match binding_budget(op, journal, instance)? {
+            Some((_, name)) => format!("the budget {name} is used up; raise it and start the instance again"),
+            None => "its money ran out; add credits and start it again".to_owned(),
+        };
+        match journal.team().terms.exhaustion {
+            Exhaustion::Pause => {
+                instance.paused_since = Some(op.now());
+                told += ". It keeps its accelerators for an hour";
+            }
+            Exhaustion::Stop | Exhaustion::Continue => instance.desired = Desired::Stopped,
+            Exhaustion::SnapshotStop => {
+                instance.desired = Desired::Stopped;
+                if !self.snapshot_of_exhausted(op, tx, instance).await? {
+                    told += ". No snapshot was taken: the limit of snapshots is reached";
+                }
+            }
+        }
+        instance.reason = Some(Reason::Credit);
+        instance.reason_detail = told;
+        Ok(())
     }
 
     /// Tells of budgets that have passed one of their thresholds.

@@ -292,6 +292,7 @@ impl App {
         if state == AdminState::Retired {
             // What is left there is out of everybody's reach.
             tx.storage_segments_end(id).await?;
+            self.snapshots_lose(op, &mut tx, id).await?;
         }
         let fresh = tx.host_fetch(id).await?.ok_or_else(|| Error::not_found("host"))?;
         let view = HostView::from(fresh);

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    ids::{HostId, ImageId, InstanceId, MemberId, ProductId, TeamId},
+    ids::{HostId, ImageId, InstanceId, MemberId, ProductId, SnapshotId, TeamId},
     ledger::interval::Segment,
     model::{
         action::Action,
@@ -43,6 +43,8 @@ pub struct InstanceView {
     pub image: ImageId,
     /// The image's name.
     pub image_name: String,
+    /// The snapshot that it was launched from, if it was; the image is the one that the snapshot goes back to.
+    pub snapshot: Option<SnapshotId>,
     /// Its host.
     pub host: HostId,
     /// Whether the host only pretends: no container runs.
@@ -67,6 +69,8 @@ pub struct InstanceView {
     pub cost: Credits,
     /// Since when it runs on the last of its money; absent while it is funded.
     pub draining_since: Option<Timestamp>,
+    /// Since when it is paused because its money ran out; absent while it is not.
+    pub paused_since: Option<Timestamp>,
     /// When it was launched.
     pub created_at: Timestamp,
     /// When its host's engine last started it.
@@ -188,6 +192,7 @@ impl InstanceView {
             product_name: product.name,
             image: row.image,
             image_name: image.name,
+            snapshot: row.snapshot,
             host: row.host,
             simulated: host.kind == HostKind::Simulated,
             region: host.region,
@@ -200,6 +205,7 @@ impl InstanceView {
             price_per_hour: row.quoted_per_hour,
             cost,
             draining_since: row.draining_since,
+            paused_since: row.paused_since,
             created_at: row.created_at,
             started_at: row.started_at,
             ended_at: row.ended_at,

@@ -10,12 +10,14 @@ use super::{
     App,
     gate::{Granted, Outcome, Scope},
     instances::InstanceView,
+    placing::{Source, bound_host, snapshot_ready, take_place},
     prices::ActivePrice,
     purse::{Purse, Wanted, api_key, concern, launch_facts},
+    snapshots::in_sight,
 };
 use crate::{
     error::{Error, Findings, Kind, Result},
-    ids::{AccountId, DriveId, HoldId, HostId, InstanceId},
+    ids::{AccountId, DriveId, HoldId, HostId, InstanceId, SnapshotId},
     ledger::{
         hold,
         journal::{self, Bound, Journal, NewHold, User},
@@ -24,17 +26,19 @@ use crate::{
     model::{
         action::Action,
         instance::{Desired, Mount, Spec, State},
-        placement::{self, Need, Place},
+        placement::{self, Need},
         quota::NO_ACCELERATOR,
+        snapshot,
     },
     money::Credits,
     op::Op,
-    policy::{BudgetRoom, Resource},
+    policy::{BudgetRoom, Facts, Resource},
     store::{
         Conn, Json, Tx,
         catalog::{ImageRow, ProductRow},
         fleet::DriveRow,
         instances::InstanceRow,
+        snapshots::SnapshotRow,
     },
 };
 
@@ -46,8 +50,12 @@ pub struct NewInstance {
     pub name: String,
     /// The product's name or id.
     pub product: String,
-    /// The image's name or id.
-    pub image: String,
+    /// The image's name or id; this or a snapshot.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// The snapshot to launch from, in place of an image: on the host that has it.
+    #[serde(default)]
+    pub snapshot: Option<SnapshotId>,
     /// Units of the product, 1 to 64; its GPUs and its price are multiplied by it.
     #[serde(default = "one")]
     pub unit_qty: u32,
@@ -119,9 +127,11 @@ pub struct Estimate {
 }
 
 /// Everything about a launch that can be known before it is decided.
-struct Plan {
-    product: ProductRow,
+pub(super) struct Plan {
+    pub(super) product: ProductRow,
     image: ImageRow,
+    /// The snapshot to launch from, if it is one.
+    pub(super) snapshot: Option<SnapshotRow>,
     price: ActivePrice,
     unit_qty: u32,
     gpus: u32,
@@ -130,6 +140,14 @@ struct Plan {
 }
 
 impl NewInstance {
+    fn source(&self) -> Result<Source<'_>> {
+        match (&self.image, self.snapshot) {
+            (Some(image), None) => Ok(Source::Image(image)),
+            (None, Some(snapshot)) => Ok(Source::Snapshot(snapshot)),
+            _ => Err(Error::field("/image", "an image or a snapshot: one of the two, and not both")),
+        }
+    }
+
     fn check(&self) -> Result<()> {
         let mut findings = Findings::new();
         findings.text(&self.name, "/name", 1, 64);
@@ -181,7 +199,8 @@ impl App {
     pub async fn estimate(&self, op: &Op, team: &str, new: NewEstimate) -> Result<Estimate> {
         let mut read = self.db.read().await?;
         let scope = self.enter(op, &mut read, team).await?;
-        let plan = self.plan(&mut read, &scope, &new.product, &new.image, new.unit_qty).await?;
+        let source = Source::Image(&new.image);
+        let plan = self.plan(&mut read, &scope, &new.product, source, new.unit_qty).await?;
         drop(read);
         let (per_hour, degraded) = self.quote(op, &scope, &plan).await?;
         let mut read = self.db.read().await?;
@@ -218,12 +237,17 @@ impl App {
     /// Launches an instance: decided, paid ahead, placed and recorded in one transaction, or not at all.
     pub async fn instance_create(&self, op: &Op, team: &str, new: NewInstance) -> Result<InstanceView> {
         new.check()?;
+        new.source()?;
         self.unless_answered(op).await?;
         for _ in 0..ATTEMPTS {
             let mut read = self.db.read().await?;
             let scope = self.enter(op, &mut read, team).await?;
-            let plan = self.plan(&mut read, &scope, &new.product, &new.image, new.unit_qty).await?;
+            let plan = self.plan(&mut read, &scope, &new.product, new.source()?, new.unit_qty).await?;
             drop(read);
+            if let Some(snapshot) = &plan.snapshot {
+                let resource = in_sight(&scope, snapshot);
+                self.look(op, &scope.asker, Action::GetSnapshot, resource, Facts::default()).await?;
+            }
             let (per_hour, _) = self.quote(op, &scope, &plan).await?;
             if let Some(made) = self.launch(op, team, &new, &plan, per_hour).await? {
                 self.fleet.wake(made.host);
@@ -246,8 +270,9 @@ impl App {
         let mut tx = self.begin(op).await?;
         let scope = self.enter(op, &mut tx, team).await?;
         let mut journal = tx.journal(op, scope.team.id, &concern(op, &scope)).await?;
-        let plan = self.plan(&mut tx, &scope, &new.product, &new.image, new.unit_qty).await?;
-        if !plan.same_price(quoted) {
+        let plan = self.plan(&mut tx, &scope, &new.product, new.source()?, new.unit_qty).await?;
+        let seen = plan.snapshot.as_ref().is_none_or(|snapshot| self.may_see(&scope, snapshot));
+        if !plan.same_price(quoted) || !seen {
             return Ok(None);
         }
         let hold = self.hold_for(&scope, per_hour)?;
@@ -257,7 +282,7 @@ impl App {
         let (mut tx, permit) =
             self.permit(op, tx, &scope.asker, Action::CreateInstance, resource, facts).await?;
         let member = scope.member()?.clone();
-        let bound_to = bound_host(&mut tx, &scope, new, &plan.product.region).await?;
+        let bound_to = bound_host(&mut tx, &scope, new, &plan).await?;
         let place = take_place(&mut tx, &plan, bound_to).await?;
         reserve_quota(op, &mut tx, &scope, 1, plan.gpus).await?;
         let instance: InstanceId = op.id();
@@ -300,6 +325,8 @@ impl App {
             api_key: api_key(op),
             pulling_at: None,
             held: Json(place.accelerators.clone()),
+            snapshot: plan.snapshot.as_ref().map(|snapshot| snapshot.id),
+            paused_since: None,
             version: 1,
         };
         tx.instance_insert(&row).await?;
@@ -404,12 +431,18 @@ impl App {
         conn: &mut Conn,
         scope: &Scope,
         product: &str,
-        image: &str,
+        source: Source<'_>,
         unit_qty: u32,
     ) -> Result<Plan> {
         let mut findings = Findings::new();
         let product = conn.product_find(product).await?.filter(|row| row.published);
-        let image = conn.image_find(image).await?.filter(|row| row.published);
+        let (image, snapshot) = match source {
+            Source::Image(image) => (conn.image_find(image).await?.filter(|row| row.published), None),
+            Source::Snapshot(id) => {
+                let snapshot = snapshot_ready(conn, scope, id, product.as_ref()).await?;
+                (conn.image_fetch(snapshot.image).await?, Some(snapshot))
+            }
+        };
         findings.check(
             product.is_some(),
             "/product",
@@ -431,6 +464,7 @@ impl App {
             memory_bytes: unit(product.memory_bytes),
             product,
             image,
+            snapshot,
             price,
             unit_qty,
         })
@@ -472,7 +506,7 @@ impl Plan {
         Wanted { instances: 1, gpus: self.gpus, per_hour, hold }
     }
 
-    fn need(&self, bound_to: Option<HostId>) -> Need {
+    pub(super) fn need(&self, bound_to: Option<HostId>) -> Need {
         Need {
             region: self.product.region.clone(),
             accelerator: (self.gpus > 0 && self.product.accelerator != NO_ACCELERATOR)
@@ -486,8 +520,9 @@ impl Plan {
 
     fn spec(&self, new: &NewInstance, mounts: Vec<Mount>) -> Spec {
         let ports: BTreeSet<u16> = self.image.ports.0.iter().copied().collect();
+        let copied = self.snapshot.as_ref().map(|snapshot| snapshot::reference(snapshot.id));
         Spec {
-            image: self.image.reference.clone(),
+            image: copied.unwrap_or_else(|| self.image.reference.clone()),
             cpu_millis: u32::try_from(self.cpu_millis).unwrap_or(u32::MAX),
             memory_bytes: self.memory_bytes,
             shm_bytes: (self.memory_bytes / 4).max(64 << 20),
@@ -504,43 +539,6 @@ impl Plan {
         self.price.version == quoted.price.version
             && self.product.id == quoted.product.id
             && self.product.version == quoted.product.version
-    }
-}
-
-/// The host that the wanted drives are on, if any exist already in the region.
-async fn bound_host(tx: &mut Tx, scope: &Scope, new: &NewInstance, region: &str) -> Result<Option<HostId>> {
-    let member = scope.member()?;
-    let mut hosts = BTreeSet::new();
-    let wanted = [(new.mount_team_drive, None), (new.mount_personal_drive, Some(member.id))];
-    for (_, owner) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
-        hosts.extend(tx.drive_host(scope.team.id, owner, region).await?);
-    }
-    if hosts.len() > 1 {
-        let told = "the team's drive and your own are on different hosts of this region; mount one of them";
-        return Err(Error::conflict("drives-apart", told));
-    }
-    Ok(hosts.into_iter().next())
-}
-
-/// Chooses the host and locks it, so that what it has free cannot be promised twice.
-async fn take_place(tx: &mut Tx, plan: &Plan, bound_to: Option<HostId>) -> Result<Place> {
-    let need = plan.need(bound_to);
-    let mut candidates = tx.candidates().await?;
-    loop {
-        let place = placement::place(&need, &candidates).map_err(|why| {
-            let told = format!(
-                "no host can take this now: {why}. Try again later, take a smaller product, \
-                 or launch without drives if they bind it to a full host"
-            );
-            Error::conflict("no-capacity", told)
-        })?;
-        tx.host_lock(place.host).await?;
-        // Seen again under the lock: another launch may have taken it between the look and the lock.
-        let fresh: Vec<_> = tx.candidate(place.host).await?.into_iter().collect();
-        match placement::place(&need, &fresh) {
-            Ok(place) => return Ok(place),
-            Err(_) => candidates.retain(|candidate| candidate.host != place.host),
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     launch::{ATTEMPTS, UNWARNED, reserve_quota},
     prices::ActivePrice,
     purse::{Purse, Wanted, api_key, concern, launch_facts},
+    snapshots::unless_copied,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -57,6 +58,9 @@ impl App {
             self.look(op, &scope.asker, Action::StartInstance, resource, facts).await?;
             startable(&row)?;
             self.stop_settle(&row).await?;
+            let mut read = self.db.read().await?;
+            unless_copied(&mut read, &row).await?;
+            drop(read);
             self.container_check(&host, &row).await?;
             if let Some(started) = self.start_again(op, team, id, &offer, per_hour).await? {
                 self.fleet.wake(started.host);
@@ -91,20 +95,25 @@ impl App {
         let (mut tx, permit) =
             self.permit(op, tx, &scope.asker, Action::StartInstance, resource, facts).await?;
         startable(&row)?;
+        unless_copied(&mut tx, &row).await?;
         if tx.hold_open_of_instance(id).await?.is_some() {
             let told = "its last run is still being charged; try again in a moment";
             return Err(Error::conflict("illegal-state", told));
         }
-        take_again(&mut tx, &row).await?;
-        reserve_quota(op, &mut tx, &scope, 0, row.gpus).await?;
-        if !tx.allocations_take(id, &row.held.0).await? {
-            return Err(no_capacity("somebody else has just taken its accelerators"));
-        }
         self.stopped_end(&mut tx, id).await?;
-        row.desired = Desired::Running;
-        row.state = State::Scheduled;
+        if row.state == State::Stopped {
+            take_again(&mut tx, &row).await?;
+            reserve_quota(op, &mut tx, &scope, 0, row.gpus).await?;
+            if !tx.allocations_take(id, &row.held.0).await? {
+                return Err(no_capacity("somebody else has just taken its accelerators"));
+            }
+            row.desired = Desired::Running;
+            row.state = State::Scheduled;
+            (row.ended_at, row.exit_code, row.proof_at) = (None, None, None);
+        }
         (row.reason, row.reason_detail) = (None, String::new());
-        (row.ended_at, row.exit_code, row.proof_at) = (None, None, None);
+        // What was paused has all that it had, and only goes on.
+        row.paused_since = None;
         // A fetch that was given up must not be billed to this run.
         row.pulling_at = None;
         (row.draining_since, row.warned_percent) = (None, UNWARNED);
@@ -146,7 +155,8 @@ impl App {
 
     /// Refuses what cannot be started because its host is away or its container is gone.
     async fn container_check(&self, host: &HostRow, row: &InstanceRow) -> Result<()> {
-        if host.reach != Reach::Up || host.admin_state != AdminState::Active {
+        let goes_on = row.state == State::Paused && host.admin_state != AdminState::Retired;
+        if host.reach != Reach::Up || (host.admin_state != AdminState::Active && !goes_on) {
             return Err(no_capacity(&placement::NoReturn::NotTaking.to_string()));
         }
         let Some(container) = &row.container_id else { return Ok(()) };
@@ -165,14 +175,18 @@ impl Offer {
     }
 }
 
-/// A stopped instance still counts as one; its GPUs do not, and it costs nothing by the hour.
-const fn wanted(row: &InstanceRow, per_hour: Credits, hold: Credits) -> Wanted {
-    Wanted { instances: 0, gpus: row.gpus, per_hour, hold }
+/// A stopped instance still counts as one, its GPUs do not, and it costs nothing by the hour; a paused one has kept
+/// its GPUs.
+fn wanted(row: &InstanceRow, per_hour: Credits, hold: Credits) -> Wanted {
+    let gpus = if row.state == State::Paused { 0 } else { row.gpus };
+    Wanted { instances: 0, gpus, per_hour, hold }
 }
 
 /// Refuses what is not stopped.
 fn startable(row: &InstanceRow) -> Result<()> {
-    if row.state == State::Stopped && row.desired == Desired::Stopped {
+    let stopped = row.state == State::Stopped && row.desired == Desired::Stopped;
+    let paused = row.state == State::Paused && row.desired == Desired::Running && row.paused_since.is_some();
+    if stopped || paused {
         return Ok(());
     }
     let told = match (row.desired, row.state) {

@@ -56,6 +56,11 @@ impl App {
     ) -> std::result::Result<Option<String>, StartError> {
         let launch = self.launch_of(row).await?;
         if !backend.image_present(&row.spec.0.image).await? {
+            if row.snapshot.is_some() {
+                // No registry has it.
+                let told = "the snapshot is not on the host any more";
+                return Err(crate::docker::Error::new(Trouble::ImageMissing, told).into());
+            }
             self.pull_begun(op, row).await?;
             self.fleet.image_pull(host.id, backend, &row.spec.0.image)?;
             return Ok(None);
@@ -117,7 +122,7 @@ impl App {
         let row = tx.instance_save(row).await?;
         self.system_commit(op, tx).await?;
         tracing::info!(instance = %row.id, container = %detail.id, "running");
-        let over = detail.phase != Phase::Running;
+        let over = !matches!(detail.phase, Phase::Running | Phase::Paused);
         if over {
             return self.ended(op, row, &detail).await;
         }

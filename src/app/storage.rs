@@ -9,13 +9,14 @@ use super::{App, prices::ActivePrice, storage_rates::rate_in};
 use crate::{
     docker::Usage,
     error::{Error, Result},
-    ids::{AccountId, HostId, InstanceId, MemberId, SegmentId, TeamId},
+    ids::{AccountId, HostId, InstanceId, MemberId, SegmentId, SnapshotId, TeamId},
     ledger::{account::AccountKind, interval::Segment},
     model::{
         host::Reach,
         instance::{Desired, State},
         price::Sku,
         quota::NO_ACCELERATOR,
+        snapshot::SnapshotState,
         storage::{StorageKind, mebibytes, per_mib_hour},
         team::{MemberState, Spending},
     },
@@ -25,6 +26,7 @@ use crate::{
         Conn, Tx,
         fleet::{DriveRow, HostRow},
         instances::InstanceRow,
+        snapshots::SnapshotRow,
         storage::StorageRateRow,
     },
     time::{Span, Timestamp},
@@ -38,6 +40,7 @@ const GRID: Span = Span::from_seconds(900);
 enum Stored {
     Drive(DriveRow),
     Stopped(Box<InstanceRow>),
+    Snapshot(Box<SnapshotRow>),
 }
 
 /// What of the storage is to be metered from a measurement on.
@@ -63,6 +66,7 @@ impl Stored {
         match self {
             Self::Drive(drive) => drive.team,
             Self::Stopped(instance) => instance.team,
+            Self::Snapshot(snapshot) => snapshot.team,
         }
     }
 
@@ -70,6 +74,7 @@ impl Stored {
         match self {
             Self::Drive(drive) => drive.id.to_string(),
             Self::Stopped(instance) => instance.id.to_string(),
+            Self::Snapshot(snapshot) => snapshot.id.to_string(),
         }
     }
 
@@ -77,12 +82,13 @@ impl Stored {
         match self {
             Self::Drive(_) => StorageKind::Drive,
             Self::Stopped(_) => StorageKind::Stopped,
+            Self::Snapshot(_) => StorageKind::Snapshot,
         }
     }
 
     fn instance(&self) -> Option<InstanceId> {
         match self {
-            Self::Drive(_) => None,
+            Self::Drive(_) | Self::Snapshot(_) => None,
             Self::Stopped(instance) => Some(instance.id),
         }
     }
@@ -119,10 +125,13 @@ impl App {
         }
         let drives = read.drives_on(host.id).await?;
         let instances = read.instances_live_on(host.id).await?;
+        let snapshots = read.snapshots_live_on(host.id).await?;
         drop(read);
         let mut stored: Vec<Stored> = drives.into_iter().map(Stored::Drive).collect();
         let stopped = instances.into_iter().filter(is_stopped);
         stored.extend(stopped.map(|row| Stored::Stopped(Box::new(row))));
+        let ready = snapshots.into_iter().filter(|row| row.state == SnapshotState::Ready);
+        stored.extend(ready.map(|row| Stored::Snapshot(Box::new(row))));
         if stored.is_empty() {
             return Ok(());
         }
@@ -157,6 +166,7 @@ impl App {
             .iter()
             .map(|(id, generation, bytes)| ((*id, *generation), *bytes))
             .collect();
+        let snapshots: HashMap<SnapshotId, u64> = usage.snapshots.iter().copied().collect();
         let mut read = self.db.read().await?;
         let rates = read.storage_rates().await?;
         let open = read.storage_segments_on(host.id).await?;
@@ -165,6 +175,7 @@ impl App {
             let bytes = match &stored {
                 Stored::Drive(drive) => volumes.get(drive.volume.as_str()).copied(),
                 Stored::Stopped(row) => layers.get(&(row.id, row.generation)).copied(),
+                Stored::Snapshot(row) => snapshots.get(&row.id).copied(),
             };
             let metered = match bytes {
                 Some(bytes) => self.metered(&mut read, &rates, host, &stored, bytes).await?,
@@ -229,6 +240,12 @@ impl App {
                 // It was started or released meanwhile, and that has ended its segment.
                 continue;
             }
+            if let Stored::Snapshot(row) = &measured.stored
+                && !tx.snapshot_fetch(row.id).await?.is_some_and(|now| now.version == row.version)
+            {
+                // It was shared or deleted meanwhile: the next count knows more.
+                continue;
+            }
             self.storage_meter(op, &mut tx, measured, at).await?;
         }
         self.system_commit(op, tx).await
@@ -281,45 +298,51 @@ impl App {
 
     /// Ends the metering of a stopped instance's disk: it is started again, or released.
     pub(super) async fn stopped_end(&self, tx: &mut Tx, instance: InstanceId) -> Result<()> {
-        let open = tx.segment_open_of(&instance.to_string(), StorageKind::Stopped.word()).await?;
-        if let Some(open) = open {
+        self.stored_end(tx, &instance.to_string(), StorageKind::Stopped).await
+    }
+
+    /// Ends the metering of something that is stored, at its last proof.
+    pub(super) async fn stored_end(&self, tx: &mut Tx, resource: &str, kind: StorageKind) -> Result<()> {
+        if let Some(open) = tx.segment_open_of(resource, kind.word()).await? {
             tx.segment_close(open.id, open.proof_at).await?;
         }
         Ok(())
     }
 }
 
+/// Whether the time of an instance costs nothing and its disk does: it is stopped, or paused for want of money.
 fn is_stopped(row: &InstanceRow) -> bool {
-    row.state == State::Stopped && row.desired == Desired::Stopped
+    let paused = row.state == State::Paused && row.desired == Desired::Running && row.paused_since.is_some();
+    paused || (row.state == State::Stopped && row.desired == Desired::Stopped)
 }
 
 /// Whose use something stored is, and which account pays for it. `None` where nobody ever paid for it.
 async fn payer(conn: &mut Conn, stored: &Stored) -> Result<Option<(MemberId, AccountId)>> {
-    match stored {
+    let owner = match stored {
         Stored::Stopped(row) => {
             let hold = conn.hold_last_of_instance(row.id).await?;
-            Ok(hold.map(|hold| (row.member, hold.account)))
+            return Ok(hold.map(|hold| (row.member, hold.account)));
         }
-        Stored::Drive(drive) => {
-            let gone = || Error::internal("a drive without its team");
-            let team = conn.team_fetch(drive.team).await?.ok_or_else(gone)?;
-            let member = match drive.member {
-                Some(member) => conn.member_fetch(member).await?,
-                None => None,
-            };
-            // The wallet of a removed member was emptied into the pool, which has to pay for what is left of them.
-            let wallet = member
-                .as_ref()
-                .filter(|member| team.spending == Spending::Wallet && member.state != MemberState::Removed);
-            let account = match wallet {
-                Some(member) => conn.account_of_member(team.id, member.id).await?,
-                None => conn.account_of_team(team.id, AccountKind::TeamPool).await?,
-            };
-            let user = match member {
-                Some(member) => Some(member.id),
-                None => conn.team_owner(team.id).await?,
-            };
-            Ok(user.map(|user| (user, account.id)))
-        }
-    }
+        Stored::Drive(drive) => drive.member,
+        Stored::Snapshot(snapshot) => snapshot.owner,
+    };
+    let gone = || Error::internal("something stored without its team");
+    let team = conn.team_fetch(stored.team()).await?.ok_or_else(gone)?;
+    let member = match owner {
+        Some(member) => conn.member_fetch(member).await?,
+        None => None,
+    };
+    // The wallet of a removed member was emptied into the pool, which has to pay for what is left of them.
+    let wallet = member
+        .as_ref()
+        .filter(|member| team.spending == Spending::Wallet && member.state != MemberState::Removed);
+    let account = match wallet {
+        Some(member) => conn.account_of_member(team.id, member.id).await?,
+        None => conn.account_of_team(team.id, AccountKind::TeamPool).await?,
+    };
+    let user = match member {
+        Some(member) => Some(member.id),
+        None => conn.team_owner(team.id).await?,
+    };
+    Ok(user.map(|user| (user, account.id)))
 }

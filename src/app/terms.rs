@@ -34,13 +34,17 @@ pub struct NewTerms {
     /// When the time of an instance begins to cost; `running` unless told.
     #[serde(default = "running")]
     pub billing_starts: BillingStart,
-    /// What happens when credits run out; `stop` unless told.
-    #[serde(default = "stop")]
+    /// What happens when credits run out; `snapshot_stop` unless told.
+    #[serde(default = "snapshot_stop")]
     pub exhaustion: Exhaustion,
     /// How long instances are paid ahead, 10 to 1440 minutes: the time between the first warning and the stop. Absent:
     /// as the site has it.
     #[serde(default)]
     pub runway_minutes: Option<u32>,
+    /// How long an instance goes on after the first warning, in minutes, at most the runway; it never goes on unpaid.
+    /// Absent: for as long as it is paid ahead.
+    #[serde(default)]
+    pub grace_minutes: Option<u32>,
 }
 
 const fn utc() -> TimeZone {
@@ -51,8 +55,8 @@ const fn running() -> BillingStart {
     BillingStart::Running
 }
 
-const fn stop() -> Exhaustion {
-    Exhaustion::Stop
+const fn snapshot_stop() -> Exhaustion {
+    Exhaustion::SnapshotStop
 }
 
 /// A team's terms of money.
@@ -68,6 +72,8 @@ pub struct TermsView {
     pub exhaustion: Exhaustion,
     /// How long instances are paid ahead, in minutes; `null`: as the site has it.
     pub runway_minutes: Option<u32>,
+    /// How long an instance goes on after the first warning, in minutes; `null`: for as long as it is paid ahead.
+    pub grace_minutes: Option<u32>,
     /// How much the operator lends at the most.
     pub credit_limit: Credits,
     /// What the team owes.
@@ -112,6 +118,7 @@ impl App {
             billing_starts: new.billing_starts,
             exhaustion: new.exhaustion,
             runway_minutes: new.runway_minutes,
+            grace_minutes: new.grace_minutes,
         };
         if !tx.team_terms_put(row.id, expected, &terms, new.spending).await? {
             return Err(stale());
@@ -147,6 +154,12 @@ impl App {
             let seconds = least.as_micros() / SECOND;
             let told = format!("at least {seconds} seconds: this site's meter would come too late otherwise");
             findings.check(!fine || long, "/runway_minutes", told);
+        }
+        if let Some(minutes) = new.grace_minutes {
+            let own = new.runway_minutes.map(i64::from);
+            let runway = own.unwrap_or(self.settings.runway.as_micros() / SECOND / 60);
+            let told = format!("1 to the runway of {runway} minutes, which is paid ahead; got {minutes}");
+            findings.check((1..=runway).contains(&i64::from(minutes)), "/grace_minutes", told);
         }
         findings.done()
     }
@@ -196,6 +209,7 @@ async fn terms_of(op: &Op, conn: &mut Conn, row: TeamRow) -> Result<TermsView> {
         billing_starts: row.terms.billing_starts,
         exhaustion: row.terms.exhaustion,
         runway_minutes: row.terms.runway_minutes,
+        grace_minutes: row.terms.grace_minutes,
         credit_limit: row.credit_limit,
         owed,
         version: row.version,

@@ -97,7 +97,7 @@ pub(crate) enum InstanceVerb {
         #[command(flatten)]
         wait: Wait,
     },
-    /// Start what was stopped: same host, same disk, same GPUs
+    /// Start what was stopped or paused: same host, same disk, same GPUs
     Start(Start),
     /// Stop an instance for good and give back what it holds
     Release {
@@ -149,7 +149,7 @@ pub(crate) struct Start {
     /// Instance, by id
     #[arg(required_unless_present = "all_out_of_credits")]
     instance: Option<String>,
-    /// Start all of your own that were stopped because their credits ran out
+    /// Start all of your own that were stopped or paused because their credits ran out
     #[arg(long, conflicts_with_all = ["instance", "wait"])]
     all_out_of_credits: bool,
     #[command(flatten)]
@@ -165,8 +165,11 @@ pub(crate) struct Create {
     #[arg(long)]
     product: String,
     /// Image, by id or name
-    #[arg(long)]
-    image: String,
+    #[arg(long, required_unless_present = "snapshot")]
+    image: Option<String>,
+    /// Snapshot to launch from in place of an image, by id; it runs on the host that has it
+    #[arg(long, conflicts_with = "image")]
+    snapshot: Option<String>,
     /// Units of the product
     #[arg(long, default_value_t = 1)]
     units: u32,
@@ -270,7 +273,8 @@ impl Start {
         }
         let found = client.list(&["teams", team, "instances"], &[], usize::MAX).await?;
         let found = found["items"].as_array().into_iter().flatten();
-        let broke = found.filter(|item| item["state"] == "stopped" && item["reason"] == "credit");
+        let halted = |item: &Value| item["state"] == "stopped" || item["state"] == "paused";
+        let broke = found.filter(|item| halted(item) && item["reason"] == "credit");
         let (mut started, mut refused) = (Vec::new(), 0);
         for id in broke.filter_map(|item| item["id"].as_str()) {
             match client.post(&["teams", team, "instances", id, "start"], json!({})).await {
@@ -305,6 +309,7 @@ impl Create {
             "name": self.name,
             "product": self.product,
             "image": self.image,
+            "snapshot": self.snapshot,
             "unit_qty": self.units,
             "ssh_public_keys": keys,
             "mount_team_drive": !self.no_team_drive,

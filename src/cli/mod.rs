@@ -26,6 +26,7 @@ mod secret;
 mod serve;
 mod settings;
 mod site;
+mod snapshot;
 mod statement;
 mod storage_rate;
 mod terms;
@@ -115,6 +116,9 @@ enum Command {
     Site(site::SiteCommand),
     #[command(flatten)]
     Instance(instance::InstanceCommand),
+    /// Snapshots of instances' disks
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
 }
 
 /// Runs the command that the arguments name, and answers with its exit code.
@@ -153,6 +157,7 @@ fn dispatch(cli: Cli) -> Result<Answer, Failure> {
         Command::Message(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Site(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Instance(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Snapshot(command) => ask(cli.globals, async |call| command.run(call).await),
     }
 }
 

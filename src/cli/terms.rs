@@ -21,12 +21,15 @@ pub(crate) enum TermsCommand {
         /// When billing begins: running or pull
         #[arg(long, value_name = "WHEN")]
         billing_starts: Option<String>,
-        /// What happens when credits run out: stop or continue
+        /// What happens when credits run out: snapshot_stop, stop, pause or continue
         #[arg(long)]
         exhaustion: Option<String>,
         /// Minutes that instances are paid ahead, 10 to 1440; 0 for what the site has
         #[arg(long, value_name = "MINUTES")]
         runway_minutes: Option<u32>,
+        /// Minutes that an instance goes on after the first warning, at most the runway; 0 for as long as it is paid
+        #[arg(long, value_name = "MINUTES")]
+        grace_minutes: Option<u32>,
     },
     /// Say how much the site lends the team at the most, for the site's operator
     CreditLimit {
@@ -41,7 +44,14 @@ impl TermsCommand {
         let terms = &["teams", team, "terms"];
         match self {
             Self::Terms => client.get(terms, &[]).await.map(Answer::One),
-            Self::SetTerms { spending, time_zone, billing_starts, exhaustion, runway_minutes } => {
+            Self::SetTerms {
+                spending,
+                time_zone,
+                billing_starts,
+                exhaustion,
+                runway_minutes,
+                grace_minutes,
+            } => {
                 let present = client.get_versioned(terms).await?;
                 let (mut body, had) = (json!({}), present.value);
                 let said = [
@@ -53,11 +63,13 @@ impl TermsCommand {
                 for (field, said) in said {
                     body[field] = said.map_or_else(|| had[field].clone(), Into::into);
                 }
-                body["runway_minutes"] = match runway_minutes {
-                    None => had["runway_minutes"].clone(),
-                    Some(0) => serde_json::Value::Null,
-                    Some(minutes) => minutes.into(),
-                };
+                for (field, said) in [("runway_minutes", runway_minutes), ("grace_minutes", grace_minutes)] {
+                    body[field] = match said {
+                        None => had[field].clone(),
+                        Some(0) => serde_json::Value::Null,
+                        Some(minutes) => minutes.into(),
+                    };
+                }
                 client.put(terms, body, present.etag.as_deref()).await.map(Answer::One)
             }
             Self::CreditLimit { credits } => {

@@ -27,6 +27,7 @@ use crate::{
     model::{
         host::{Attach, Probe, Stats, TlsDocuments},
         instance::{Detail, Launch, Phase, Seen},
+        snapshot::{Room, SnapshotOrder, StoredSnapshot},
         subnet::SubnetPool,
     },
     time::{Clock, SECOND, Span, Timestamp},
@@ -247,7 +248,10 @@ impl Backend for Engine {
         let minor = self.docker().await?.client_version().minor_version.min(USAGE_MINOR);
         let path = format!("/v1.{minor}/system/df?type=container&type=volume");
         let answer = timeout(USAGE_DEADLINE, self.line.get(&path)).await.map_err(|_| late())??;
-        reading::usage(&answer, installation)
+        let mut usage = reading::usage(&answer, installation)?;
+        let stored = self.snapshots_listed(installation).await?;
+        usage.snapshots = stored.into_iter().map(|one| (one.snapshot, one.size_bytes)).collect();
+        Ok(usage)
     }
 
     async fn list(&self, installation: InstallationId) -> Result<Vec<Seen>> {
@@ -271,6 +275,20 @@ impl Backend for Engine {
         absent_is_none(stopped).map(drop)
     }
 
+    async fn pause(&self, id: &str) -> Result<()> {
+        match answered(self.docker().await?.pause_container(id)).await {
+            Err(error) if error.said.contains("is already paused") => Ok(()),
+            paused => paused,
+        }
+    }
+
+    async fn resume(&self, id: &str) -> Result<()> {
+        match answered(self.docker().await?.unpause_container(id)).await {
+            Err(error) if error.said.contains("is not paused") => Ok(()),
+            resumed => resumed,
+        }
+    }
+
     async fn remove(&self, id: &str, installation: InstallationId) -> Result<()> {
         let Some(found) = self.inspect(id).await? else { return Ok(()) };
         check_owner(&reading::labels(&found), installation, &format!("the container {id}"))?;
@@ -280,6 +298,22 @@ impl Backend for Engine {
             Err(error) if error.said.contains("is already in progress") => Ok(()),
             removed => removed.map(drop),
         }
+    }
+
+    async fn snapshot_room(&self, container: &str, probe_image: &str) -> Result<Room> {
+        self.room(container, probe_image).await
+    }
+
+    async fn snapshot_take(&self, order: &SnapshotOrder, installation: InstallationId) -> Result<()> {
+        self.commit(order, installation).await
+    }
+
+    async fn snapshots(&self, installation: InstallationId) -> Result<Vec<StoredSnapshot>> {
+        self.snapshots_listed(installation).await
+    }
+
+    async fn snapshot_remove(&self, stored: &StoredSnapshot, installation: InstallationId) -> Result<bool> {
+        self.snapshot_drop(stored, installation).await
     }
 
     async fn volume_ensure(

@@ -9,6 +9,7 @@ mod probe;
 mod reading;
 mod recipe;
 mod simulated;
+mod snapshot;
 mod surroundings;
 mod transport;
 
@@ -21,10 +22,11 @@ pub use error::{Error, Trouble};
 pub use simulated::Simulated;
 
 use crate::{
-    ids::{HostId, InstallationId, InstanceId, TeamId},
+    ids::{HostId, InstallationId, InstanceId, SnapshotId, TeamId},
     model::{
         host::{Attach, Endpoint, Probe, Stats, TlsDocuments},
         instance::{Detail, Launch, Seen},
+        snapshot::{Room, SnapshotOrder, StoredSnapshot},
         subnet::SubnetPool,
     },
     time::{Clock, Span},
@@ -58,6 +60,8 @@ pub struct Usage {
     pub volumes: Vec<(String, u64)>,
     /// The writable layers of our containers, by instance and generation, and the bytes in each.
     pub writable_layers: Vec<(InstanceId, u32, u64)>,
+    /// Our snapshots, and the bytes that each has of its own.
+    pub snapshots: Vec<(SnapshotId, u64)>,
 }
 
 /// What an instance itself says of its accelerators.
@@ -115,9 +119,29 @@ pub trait Backend: Send + Sync {
     /// stopped.
     async fn stop(&self, id: &str, grace: Span) -> Result<()>;
 
+    /// Freezes the processes of a running container; one that is frozen stays so.
+    async fn pause(&self, id: &str) -> Result<()>;
+
+    /// Lets a frozen container go on; one that runs is left as it is.
+    async fn resume(&self, id: &str) -> Result<()>;
+
     /// Removes a container of `installation` with its writable layer, running or not; one that is gone is
     /// fine. Named volumes stay.
     async fn remove(&self, id: &str, installation: InstallationId) -> Result<()>;
+
+    /// How much a snapshot of a container would take, and how much room the host has; `probe_image` is run once to see.
+    async fn snapshot_room(&self, container: &str, probe_image: &str) -> Result<Room>;
+
+    /// Keeps the disk of a container of `installation`, without its volumes. A running one is frozen meanwhile. A call
+    /// that fails leaves nothing, except that one whose answer was lost may come to its end later.
+    async fn snapshot_take(&self, order: &SnapshotOrder, installation: InstallationId) -> Result<()>;
+
+    /// Every snapshot of `installation` that the host has; two of one, if it was asked twice.
+    async fn snapshots(&self, installation: InstallationId) -> Result<Vec<StoredSnapshot>>;
+
+    /// Takes a snapshot away; instances that were launched from it go on. `false`: the host keeps the data for as long
+    /// as something there needs it, and it has to be asked again.
+    async fn snapshot_remove(&self, stored: &StoredSnapshot, installation: InstallationId) -> Result<bool>;
 
     /// Makes the volume `name` with `labels`, or confirms that it is there and belongs to `installation`.
     async fn volume_ensure(

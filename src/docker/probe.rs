@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Label of the short containers made here.
-const PROBE: &str = "muster.probe";
+pub(super) const PROBE: &str = "muster.probe";
 /// How long the vendor's tool may take: drivers that load at first use need half a minute.
 const TOOL_DEADLINE: Duration = Duration::from_secs(60);
 /// A probe container older than this was left behind by a server that died.
@@ -124,7 +124,8 @@ async fn trial(engine: &Engine, image: &str, attach: Attach) -> Result<String> {
     removed.map(|()| printed)
 }
 
-async fn run(engine: &Engine, id: &str) -> Result<String> {
+/// What a container that was made prints until it ends.
+pub(super) async fn run(engine: &Engine, id: &str) -> Result<String> {
     let docker = engine.docker().await?;
     answered(docker.start_container(id, None)).await?;
     let ended = answered_within(TOOL_DEADLINE, docker.wait_container(id, None).try_next()).await;

@@ -54,8 +54,9 @@ pub(super) fn state_phase(state: &ContainerState) -> Phase {
 fn phase(word: &str) -> Phase {
     match word {
         "created" => Phase::Created,
-        // A paused container still holds all it has, and a stopping one has not ended yet.
-        "running" | "paused" | "stopping" => Phase::Running,
+        // A stopping container has not ended yet.
+        "running" | "stopping" => Phase::Running,
+        "paused" => Phase::Paused,
         "exited" | "dead" => Phase::Exited,
         _ => Phase::Other,
     }
@@ -161,7 +162,11 @@ pub(super) fn usage(answer: &[u8], installation: InstallationId) -> Result<Usage
         let generation = labels.get(recipe::GENERATION)?.parse().ok()?;
         Some((instance, generation, u64::try_from(container.size_rw).ok()?))
     });
-    Ok(Usage { volumes: volumes.collect(), writable_layers: writable_layers.collect() })
+    Ok(Usage {
+        volumes: volumes.collect(),
+        writable_layers: writable_layers.collect(),
+        snapshots: Vec::new(),
+    })
 }
 
 #[cfg(test)]

@@ -17,10 +17,11 @@ use tokio::sync::Mutex;
 
 use super::{AcceleratorCheck, Backend, Ensured, Error, How, Result, Trouble, Usage};
 use crate::{
-    ids::{HostId, InstallationId, InstanceId, TeamId},
+    ids::{HostId, InstallationId, InstanceId, SnapshotId, TeamId},
     model::{
         host::{AcceleratorFacts, Attach, HostFacts, Probe, Stats},
         instance::{Detail, Launch, Phase, PublishedPort, Seen},
+        snapshot::{self, Room, SnapshotOrder, StoredSnapshot},
         subnet::SubnetPool,
     },
     time::{Clock, Span, Timestamp},
@@ -36,6 +37,8 @@ const FIRST_PORT: u16 = 40_000;
 /// What a container pretends to write in each of its runs: to its own disk, and to every drive that it may write to.
 const LAYER_BYTES: u64 = 64 << 20;
 const DRIVE_BYTES: u64 = 256 << 20;
+/// Pretended size of its disk.
+const DISK_BYTES: u64 = 1 << 40;
 
 /// A pretended host.
 pub struct Simulated {
@@ -54,6 +57,14 @@ struct Kept {
     /// What is in the volumes that were ever written to, in bytes.
     #[serde(default)]
     written: BTreeMap<String, u64>,
+    #[serde(default)]
+    snapshots: BTreeMap<SnapshotId, Snapshot>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Snapshot {
+    installation: InstallationId,
+    size_bytes: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -73,6 +84,12 @@ struct Container {
     /// How often it was started.
     #[serde(default = "once")]
     runs: u64,
+    /// Whether its processes are frozen.
+    #[serde(default)]
+    paused: bool,
+    /// What the snapshot that it was made from has of its own.
+    #[serde(default)]
+    below_bytes: u64,
 }
 
 const fn once() -> u64 {
@@ -116,6 +133,24 @@ impl Kept {
         wanted.iter().zip(free).map(|(&container, host)| PublishedPort { container, host }).collect()
     }
 
+    /// What is free on the disk.
+    fn free_bytes(&self) -> u64 {
+        let layers: u64 = self.containers.values().map(Container::layer_bytes).sum();
+        let snapshots: u64 = self.snapshots.values().map(|one| one.size_bytes).sum();
+        DISK_BYTES.saturating_sub(self.written.values().sum::<u64>() + layers + snapshots)
+    }
+
+    /// Freezes a container, or lets it go on; one that ended stays so.
+    fn freeze(&mut self, id: &str, paused: bool) -> Result<()> {
+        self.containers.get_mut(id).ok_or_else(|| no_container(id))?.paused = paused;
+        Ok(())
+    }
+
+    /// The snapshot that an image reference names.
+    fn snapshot_named(&self, image: &str) -> Option<&Snapshot> {
+        self.snapshots.iter().find(|(id, _)| snapshot::reference(**id) == image).map(|(_, kept)| kept)
+    }
+
     /// Pretends that a run filled these volumes a little more.
     fn write_to(&mut self, volumes: &[String]) {
         for volume in volumes {
@@ -126,8 +161,26 @@ impl Kept {
 
 impl Container {
     fn phase(&self) -> Phase {
-        if self.finished_at.is_some() { Phase::Exited } else { Phase::Running }
+        match (self.finished_at, self.paused) {
+            (Some(_), _) => Phase::Exited,
+            (None, true) => Phase::Paused,
+            (None, false) => Phase::Running,
+        }
     }
+
+    fn layer_bytes(&self) -> u64 {
+        self.runs.saturating_mul(LAYER_BYTES)
+    }
+}
+
+fn stored(kept: &Kept, of: InstallationId) -> impl Iterator<Item = StoredSnapshot> {
+    let ours = kept.snapshots.iter().filter(move |(_, one)| one.installation == of);
+    ours.map(|(id, one)| StoredSnapshot {
+        snapshot: *id,
+        stored_as: snapshot::reference(*id),
+        named: true,
+        size_bytes: one.size_bytes,
+    })
 }
 
 fn broken(file: &Path, why: &dyn std::fmt::Display) -> Error {
@@ -177,8 +230,9 @@ impl Backend for Simulated {
         .await
     }
 
-    async fn image_present(&self, _reference: &str) -> Result<bool> {
-        Ok(true)
+    async fn image_present(&self, reference: &str) -> Result<bool> {
+        let is_snapshot = reference.starts_with(&format!("{}:", snapshot::REPOSITORY));
+        Ok(!is_snapshot || self.kept.lock().await.snapshot_named(reference).is_some())
     }
 
     async fn image_pull(&self, _reference: &str) -> Result<()> {
@@ -221,6 +275,8 @@ impl Backend for Simulated {
                     .map(|mount| mount.volume.clone())
                     .collect(),
                 runs: once(),
+                paused: false,
+                below_bytes: kept.snapshot_named(&launch.spec.image).map_or(0, |below| below.size_bytes),
             };
             kept.write_to(&container.drives);
             kept.containers.insert(id.clone(), container);
@@ -236,6 +292,7 @@ impl Backend for Simulated {
             if found.installation != installation {
                 return Err(foreign(id));
             }
+            found.paused = false;
             if found.finished_at.take().is_some() {
                 found.started_at = now;
                 found.runs += 1;
@@ -255,9 +312,8 @@ impl Backend for Simulated {
             volumes: volumes
                 .map(|(name, _)| (name.clone(), kept.written.get(name).copied().unwrap_or_default()))
                 .collect(),
-            writable_layers: layers
-                .map(|one| (one.instance, one.generation, one.runs.saturating_mul(LAYER_BYTES)))
-                .collect(),
+            writable_layers: layers.map(|one| (one.instance, one.generation, one.layer_bytes())).collect(),
+            snapshots: stored(&kept, installation).map(|one| (one.snapshot, one.size_bytes)).collect(),
         })
     }
 
@@ -292,10 +348,19 @@ impl Backend for Simulated {
         self.change(|kept| {
             if let Some(found) = kept.containers.get_mut(id) {
                 found.finished_at.get_or_insert(now);
+                found.paused = false;
             }
             Ok(())
         })
         .await
+    }
+
+    async fn pause(&self, id: &str) -> Result<()> {
+        self.change(|kept| kept.freeze(id, true)).await
+    }
+
+    async fn resume(&self, id: &str) -> Result<()> {
+        self.change(|kept| kept.freeze(id, false)).await
     }
 
     async fn remove(&self, id: &str, installation: InstallationId) -> Result<()> {
@@ -304,6 +369,41 @@ impl Backend for Simulated {
             _ => {
                 kept.containers.remove(id);
                 Ok(())
+            }
+        })
+        .await
+    }
+
+    async fn snapshot_room(&self, container: &str, _probe_image: &str) -> Result<Room> {
+        let kept = self.kept.lock().await;
+        let found = kept.containers.get(container).ok_or_else(|| no_container(container))?;
+        Ok(Room { disk_bytes: found.layer_bytes(), free_bytes: Some(kept.free_bytes()) })
+    }
+
+    async fn snapshot_take(&self, order: &SnapshotOrder, installation: InstallationId) -> Result<()> {
+        self.change(|kept| {
+            let found =
+                kept.containers.get(&order.container).ok_or_else(|| no_container(&order.container))?;
+            if found.installation != installation {
+                return Err(foreign(&order.container));
+            }
+            let size_bytes = found.below_bytes + found.layer_bytes();
+            kept.snapshots.insert(order.snapshot, Snapshot { installation, size_bytes });
+            Ok(())
+        })
+        .await
+    }
+
+    async fn snapshots(&self, installation: InstallationId) -> Result<Vec<StoredSnapshot>> {
+        Ok(stored(&*self.kept.lock().await, installation).collect())
+    }
+
+    async fn snapshot_remove(&self, stored: &StoredSnapshot, installation: InstallationId) -> Result<bool> {
+        self.change(|kept| match kept.snapshots.get(&stored.snapshot) {
+            Some(found) if found.installation != installation => Err(foreign(&stored.stored_as)),
+            _ => {
+                kept.snapshots.remove(&stored.snapshot);
+                Ok(true)
             }
         })
         .await

@@ -190,6 +190,34 @@ mod tests {
     }
 
     #[test]
+    fn only_what_counts_binds_and_only_a_drain_binds_what_runs() {
+        let with = |reaction, active| {
+            let budget = Budget { reaction, active, ..budget(BudgetPeriod::Once, 1_000) };
+            (budget.binds_launches(), budget.binds_running())
+        };
+        assert_eq!(with(Reaction::Alert, true), (false, false));
+        assert_eq!(with(Reaction::Deny, true), (true, false));
+        assert_eq!(with(Reaction::Drain, true), (true, true));
+        assert_eq!(with(Reaction::Deny, false), (false, false));
+        assert_eq!(with(Reaction::Drain, false), (false, false));
+    }
+
+    #[test]
+    fn what_is_left_is_neither_spent_nor_reserved_and_never_below_zero() {
+        let at = Timestamp::from_micros(5);
+        let left = |ceiling, spent, reserved| {
+            let budget = budget(BudgetPeriod::Once, ceiling);
+            let (spent, reserved) = (Credits::from_micros(spent), Credits::from_micros(reserved));
+            let period = Period { spent, reserved, ..budget.period_at(at, &TimeZone::UTC) };
+            (budget.left(&period).unwrap().as_micros(), budget.percent_spent(&period))
+        };
+        assert_eq!(left(1_000, 300, 100), (600, 30));
+        assert_eq!(left(1_000, 900, 300), (0, 90));
+        assert_eq!(left(0, 0, 0), (0, 100), "of nothing everything is used up");
+        assert_eq!(left(1, 3, 0), (0, u8::MAX));
+    }
+
+    #[test]
     fn a_month_is_the_teams_own() {
         let budget = budget(BudgetPeriod::Monthly, 1);
         let zone: TimeZone = "Asia/Tokyo".parse().unwrap();

@@ -154,6 +154,33 @@ mod tests {
     }
 
     #[test]
+    fn a_hold_covers_what_it_has_left_and_says_until_when_that_lasts() {
+        let (now, chance) = (Timestamp::from_micros(7), crate::chance::Seeded::new(1));
+        let micros = Credits::from_micros;
+        let hold = Hold {
+            id: crate::ids::Id::fresh(now, &chance),
+            team: crate::ids::Id::fresh(now, &chance),
+            member: crate::ids::Id::fresh(now, &chance),
+            instance: crate::ids::Id::fresh(now, &chance),
+            account: crate::ids::Id::fresh(now, &chance),
+            reserved: micros(100),
+            captured: micros(60),
+            released: micros(10),
+            api_key: None,
+            extensions: 0,
+            state: HoldState::Open,
+            created_at: now,
+            closed_at: None,
+        };
+        assert_eq!(hold.remaining(), Ok(micros(30)));
+        assert_eq!(hold.cover(micros(20)), Ok(Cover { covered: micros(20), uncovered: Credits::ZERO }));
+        assert_eq!(hold.cover(micros(45)), Ok(Cover { covered: micros(30), uncovered: micros(15) }));
+        // A micro-credit an hour.
+        let until = funded_until(now, micros(2), nano(1_000));
+        assert_eq!(until, Some(now + Span::from_seconds(2 * 3_600)));
+    }
+
+    #[test]
     fn what_costs_nothing_is_funded_for_ever() {
         assert_eq!(funded_until(Timestamp::from_micros(0), Credits::ZERO, nano(0)), None);
         assert_eq!(extension_needed(Credits::ZERO, nano(0), RUNWAY), Ok(Credits::ZERO));

@@ -161,6 +161,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_of_a_lot_was_neither_used_nor_lost_and_what_is_free_is_not_held_either() {
+        let micros = Credits::from_micros;
+        let whole = lot(&Seeded::new(1), Terms::gift(Some(Timestamp::from_micros(50))), 0);
+        let lot = Lot { pinned: micros(3), spent: micros(2), expired: micros(1), ..whole };
+        assert_eq!((lot.left(), lot.free()), (Ok(micros(7)), Ok(micros(4))));
+        assert!(!lot.is_over(Timestamp::from_micros(49)) && lot.is_over(Timestamp::from_micros(50)));
+    }
+
+    #[test]
     fn gifts_go_before_paid_money_what_expires_before_what_stays_and_lent_money_last() {
         let chance = Seeded::new(1);
         let at = |micros| Some(Timestamp::from_micros(micros));

@@ -488,6 +488,9 @@ impl From<Error> for crate::error::Error {
 }
 
 #[cfg(test)]
+mod effects;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{

@@ -198,5 +198,10 @@ actions! {
     GetInstanceBilling = "getInstanceBilling" in "instance" View;
     GetInstanceConfig = "getInstanceConfig" in "instance" View;
     GetInstanceHardware = "getInstanceHardware" in "instance" View;
+    CreateSnapshot = "createSnapshot" in "snapshot" Write;
+    ListSnapshots = "listSnapshots" in "snapshot" View;
+    GetSnapshot = "getSnapshot" in "snapshot" View;
+    ShareSnapshot = "shareSnapshot" in "snapshot" Write;
+    DeleteSnapshot = "deleteSnapshot" in "snapshot" Write;
     ListDrives = "listDrives" in "storage" View;
 }

@@ -32,6 +32,10 @@ words! {
         Starting = "starting",
         /// Its container runs; the only state that instance time is billed for.
         Running = "running",
+        /// A snapshot of it is being taken: its container is paused for it, and nothing is billed.
+        Snapshotting = "snapshotting",
+        /// Its container is paused because its money ran out: it keeps memory and accelerators, and pays its disk only.
+        Paused = "paused",
         /// Its host does not answer; nothing is billed beyond the last proof of life.
         Unreachable = "unreachable",
         /// Its container is being stopped.
@@ -75,15 +79,16 @@ impl State {
     /// Whether the state machine has an edge from here to `next`. Staying is no edge.
     pub const fn may_become(self, next: State) -> bool {
         use State::{
-            Failed, Pulling, Released, Releasing, Running, Scheduled, Starting, Stopped, Stopping,
-            Unreachable,
+            Failed, Paused, Pulling, Released, Releasing, Running, Scheduled, Snapshotting, Starting,
+            Stopped, Stopping, Unreachable,
         };
         matches!(
             (self, next),
             (Scheduled, Pulling | Starting | Running | Stopping | Stopped | Releasing | Failed)
                 | (Pulling, Starting | Running | Stopping | Stopped | Releasing | Failed)
                 | (Starting, Running | Stopping | Stopped | Releasing | Failed | Unreachable)
-                | (Running, Unreachable | Stopping | Stopped | Releasing)
+                | (Running, Snapshotting | Paused | Unreachable | Stopping | Stopped | Releasing)
+                | (Snapshotting | Paused, Running | Stopping | Stopped | Releasing)
                 | (Unreachable, Running | Stopping | Stopped | Releasing | Failed)
                 | (Stopping, Stopped | Releasing)
                 | (Stopped, Scheduled | Releasing)
@@ -194,6 +199,8 @@ pub enum Phase {
     Created,
     /// Running.
     Running,
+    /// Frozen: it has all that it had when it ran, and does nothing.
+    Paused,
     /// Ended.
     Exited,
     /// Being removed, or in a state that says nothing.

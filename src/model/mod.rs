@@ -14,6 +14,7 @@ pub mod placement;
 pub mod price;
 pub mod quota;
 pub mod request;
+pub mod snapshot;
 pub mod storage;
 pub mod subnet;
 pub mod team;

@@ -15,7 +15,7 @@ pub struct Need {
     pub cpu_millis: u64,
     /// Memory in bytes.
     pub memory_bytes: u64,
-    /// The host that its drives are on, when they are on one.
+    /// The host that its drives or its snapshot are on, when they are on one.
     pub bound_to: Option<HostId>,
 }
 
@@ -67,7 +67,7 @@ impl std::fmt::Display for NoPlace {
         let reasons = [
             (self.other_region, "in another region"),
             (self.not_taking, "cordoned or not answering"),
-            (self.not_bound, "without the drives"),
+            (self.not_bound, "without its drives or its snapshot"),
             (self.accelerators, "without enough free accelerators"),
             (self.cpu, "without enough free cores"),
             (self.memory, "without enough free memory"),

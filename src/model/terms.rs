@@ -18,8 +18,13 @@ words! {
 words! {
     /// What happens to an instance when its credits run out.
     Exhaustion {
+        /// It is stopped while its hold still pays, and a snapshot is taken of its disk; it can be started again.
+        SnapshotStop = "snapshot_stop",
         /// It is stopped while its hold still pays; it keeps its disk and can be started again.
         Stop = "stop",
+        /// It is paused while its hold still pays: it keeps its memory and its accelerators, and goes on when it is
+        /// started again. After an hour it is stopped.
+        Pause = "pause",
         /// It goes on with credits that the operator lends, up to the team's credit limit, and is stopped then.
         Continue = "continue",
     }
@@ -39,6 +44,10 @@ pub struct TeamTerms {
     /// as the site has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runway_minutes: Option<u32>,
+    /// How long an instance goes on after the first warning, in minutes, at most the runway; it never goes on unpaid.
+    /// Absent: for as long as it is paid ahead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace_minutes: Option<u32>,
 }
 
 impl Default for TeamTerms {
@@ -46,8 +55,9 @@ impl Default for TeamTerms {
         Self {
             time_zone: TimeZone::UTC,
             billing_starts: BillingStart::Running,
-            exhaustion: Exhaustion::Stop,
+            exhaustion: Exhaustion::SnapshotStop,
             runway_minutes: None,
+            grace_minutes: None,
         }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Case<'a> {
 
 /// All advice codes that policies use.
 #[cfg(test)]
-pub(crate) const CODES: [&str; 27] = [
+pub(crate) const CODES: [&str; 28] = [
     "budget",
     "foreign",
     "funds",
@@ -37,6 +37,7 @@ pub(crate) const CODES: [&str; 27] = [
     "quota-gpus",
     "quota-gpus-per-instance",
     "quota-instances",
+    "quota-snapshots",
     "quota-spend",
     "quota-team-gpus",
     "quota-team-instances",
@@ -75,6 +76,10 @@ impl Case<'_> {
             ("quota-team-spend", _, Some(launch)) => {
                 let (max, used) = (launch.team_ceiling.spend_per_hour, launch.team_used.spend_per_hour);
                 spending("team_spend_per_hour", "all that the team runs", max, used, launch.per_hour)
+            }
+            ("quota-snapshots", Some(member), _) => {
+                let used = self.facts.snapshots_used.unwrap_or(0);
+                counted("snapshots", "snapshots kept", member.limits.snapshots, used, 1)
             }
             ("funds", _, Some(launch)) => self.short_of_funds(launch),
             ("budget", _, Some(launch)) => short_of_budget(launch),
@@ -115,7 +120,7 @@ impl Case<'_> {
             "owner-stays" => "a team always has its owner, who can neither leave nor step down".to_owned(),
             "no-raise" => "a team has exactly one owner: nobody can be made another".to_owned(),
             "own-name" => {
-                "nobody launches instances, makes keys or asks for more in the name of somebody else"
+                "nobody launches instances, takes snapshots, makes keys or asks for more in the name of somebody else"
                     .to_owned()
             }
             "owner-recharges" => "only the team owner brings money in".to_owned(),

@@ -214,6 +214,10 @@ pub(crate) fn context(principal: &Principal, in_scope: bool, facts: &Facts) -> R
         pairs.push(("alone_up_to".to_owned(), Value::new_long(alone_up_to)));
         pairs.push(("again".to_owned(), Value::new_bool(*again)));
     }
+    if let (Some(used), Principal::Member(member)) = (facts.snapshots_used, principal) {
+        let left = left(member.limits.snapshots, used);
+        pairs.push(("snapshots_left".to_owned(), Value::new_long(left)));
+    }
     if let (Some(launch), Principal::Member(member)) = (&facts.launch, principal) {
         let want = count(i64::from(launch.instances), i64::from(launch.gpus), launch.per_hour.as_micros())?;
         pairs.push(("want".to_owned(), want));

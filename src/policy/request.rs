@@ -159,6 +159,9 @@ pub struct Facts {
     /// For `ConfirmTopUp`, which is refused without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmation: Option<Confirmation>,
+    /// For `CreateSnapshot`, which is refused without it: how many snapshots the member keeps already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshots_used: Option<u32>,
     /// The name of the resource's owner, for the sentence of a refusal; decides nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner_name: Option<String>,

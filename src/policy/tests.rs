@@ -262,9 +262,15 @@ fn facts() -> impl Strategy<Value = Facts> {
             Confirmation { amount, alone_up_to, again }
         });
     let role = prop::option::of(prop::sample::select(Role::ALL.to_vec()));
-    (prop::option::weighted(0.9, launch), role, prop::option::weighted(0.9, confirmation)).prop_map(
-        |(launch, target_role, confirmation)| Facts { launch, target_role, confirmation, owner_name: None },
-    )
+    let snapshots_used = prop::option::weighted(0.9, 0..4_u32);
+    (prop::option::weighted(0.9, launch), role, prop::option::weighted(0.9, confirmation), snapshots_used)
+        .prop_map(|(launch, target_role, confirmation, snapshots_used)| Facts {
+            launch,
+            target_role,
+            confirmation,
+            snapshots_used,
+            owner_name: None,
+        })
 }
 
 /// The whole policy set with its scopes, and the action hierarchy: what the index is compared with.
@@ -380,6 +386,7 @@ fn our_entities_and_facts_are_what_the_schema_says() {
                 let is_launch = matches!(action, Action::CreateInstance | Action::StartInstance);
                 let is_change = matches!(action, Action::CreateMember | Action::UpdateMember);
                 let is_confirmation = action == Action::ConfirmTopUp;
+                let is_snapshot = action == Action::CreateSnapshot;
                 if is_confirmation && facts.confirmation.is_none() {
                     return Ok(());
                 }
@@ -387,9 +394,13 @@ fn our_entities_and_facts_are_what_the_schema_says() {
                     launch: facts.launch.filter(|_| is_launch),
                     target_role: facts.target_role.filter(|_| is_change),
                     confirmation: facts.confirmation.filter(|_| is_confirmation),
+                    snapshots_used: facts.snapshots_used.filter(|_| is_snapshot),
                     owner_name: None,
                 };
-                if is_launch && (facts.launch.is_none() || !matches!(principal, Principal::Member(_))) {
+                let known = matches!(principal, Principal::Member(_));
+                if is_launch && (facts.launch.is_none() || !known)
+                    || is_snapshot && (facts.snapshots_used.is_none() || !known)
+                {
                     return Ok(());
                 }
                 let context = entities::context(&principal, true, &facts).unwrap();

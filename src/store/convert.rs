@@ -23,6 +23,7 @@ use crate::{
         instance::*,
         quota::{Limits, QuotaLevel},
         request::*,
+        snapshot::{SnapshotCause, SnapshotState},
         storage::StorageKind,
         team::*,
         terms::TeamTerms,
@@ -248,7 +249,7 @@ macro_rules! as_text {
 }
 
 as_text! {
-    InstallationId UserId TeamId MemberId SessionId ApiKeyId HostId ProductId ImageId InstanceId DriveId
+    InstallationId UserId TeamId MemberId SessionId ApiKeyId HostId ProductId ImageId InstanceId DriveId SnapshotId
     AccountId TransactionId HoldId LotId BudgetId SegmentId TopUpId VoucherId StatementId CreditNoteId AlertId
     AskId QuotaChangeId WebhookId PluginId PriceVersionId DecisionId AuditId OutboxId RequestId
 }
@@ -275,4 +276,5 @@ as_word! {
     Preset Role MemberState Spending HostKind AdminState Reach Attach Desired State Reason StorageKind
     AccountKind TransactionKind Direction EntryPhase HoldState TopUpState
     Category BudgetScope BudgetPeriod Reaction AlertMetric DeliveryState QuotaLevel RequestKind RequestState
+    SnapshotState SnapshotCause
 }

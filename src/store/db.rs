@@ -28,8 +28,9 @@ const RESTED: Duration = Duration::from_secs(1);
 const LOWEST_SQLITE: &str = "3.51.3";
 /// Page cache of a connection, in KiB; SQLite takes it as a negative number.
 const CACHE_KIB: &str = "-65536";
-/// Prepared statements that a connection keeps: more than there are in the store.
-const STATEMENTS: usize = 1_000;
+/// Prepared statements that a connection keeps: about all there are, or the rhythm of the loops would push out
+/// each before its next turn. Preparing one takes longer than running it.
+const STATEMENTS_KEPT: usize = 512;
 
 const VERSION_SQLITE: &str = "SELECT sqlite_version()";
 const STANDBY_POSTGRES: &str = "SELECT pg_is_in_recovery()";
@@ -89,7 +90,7 @@ impl Db {
             .pragma("trusted_schema", "OFF")
             .pragma("temp_store", "MEMORY")
             .pragma("cache_size", CACHE_KIB)
-            .statement_cache_capacity(STATEMENTS)
+            .statement_cache_capacity(STATEMENTS_KEPT)
             .disable_statement_logging();
         check_sqlite(&options).await?;
         let writer = Writer::start(options.clone().optimize_on_close(true, None)).await?;
@@ -106,7 +107,7 @@ impl Db {
         let options = PgConnectOptions::from_str(address)
             .map_err(|error| Error::Address(error.to_string()))?
             .application_name("muster")
-            .statement_cache_capacity(STATEMENTS)
+            .statement_cache_capacity(STATEMENTS_KEPT)
             // Our statements are short, and compiling one takes longer than running it.
             .options([("lock_timeout", lock_wait_ms.as_str()), ("jit", "off")])
             .disable_statement_logging();

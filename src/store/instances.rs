@@ -2,7 +2,7 @@
 
 use super::{Conn, Json, Result, Tx, journal::list, query::record};
 use crate::{
-    ids::{ApiKeyId, HostId, ImageId, InstanceId, MemberId, PriceVersionId, ProductId, TeamId},
+    ids::{ApiKeyId, HostId, ImageId, InstanceId, MemberId, PriceVersionId, ProductId, SnapshotId, TeamId},
     model::instance::{Desired, PublishedPort, Reason, Spec, State},
     money::Credits,
     time::Timestamp,
@@ -79,6 +79,10 @@ record! {
         pub pulling_at: Option<Timestamp>,
         /// The accelerators that its container was made with.
         pub held: Json<Vec<String>>,
+        /// The snapshot that it was launched from, if it was.
+        pub snapshot: Option<SnapshotId>,
+        /// Since when it shall be paused, because its money ran out.
+        pub paused_since: Option<Timestamp>,
         /// Raised by every change.
         pub version: i64,
     }
@@ -89,9 +93,9 @@ const INSTANCE_INSERT: &str = "
                            generation, unit_qty, gpus, cpu_millis, memory_bytes, spec, spec_digest, jupyter_sealed,
                            ports, price_version, unit_price, quoted_per_hour, container_id, exit_code, created_at,
                            started_at, ended_at, proof_at, draining_since, warned_percent, version, api_key,
-                           pulling_at, held)
+                           pulling_at, held, snapshot, paused_since)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-            $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)";
+            $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37)";
 
 const INSTANCE_FETCH: &str = "SELECT * FROM instances WHERE id = $1";
 
@@ -114,7 +118,7 @@ const INSTANCE_SAVE: &str = "
        SET desired = $3, state = $4, reason = $5, reason_detail = $6, ports = $7, container_id = $8, exit_code = $9,
            started_at = $10, ended_at = $11, proof_at = $12, draining_since = $13, warned_percent = $14,
            generation = $15, pulling_at = $16, held = $17, price_version = $18, unit_price = $19,
-           quoted_per_hour = $20, api_key = $21, version = version + 1
+           quoted_per_hour = $20, api_key = $21, paused_since = $22, version = version + 1
      WHERE id = $1 AND version = $2";
 
 const INSTANCES_OF_SQLITE: &str = "SELECT * FROM instances WHERE id IN (SELECT value FROM json_each($1))";
@@ -218,6 +222,8 @@ impl Tx {
             .bind(row.api_key)
             .bind(row.pulling_at)
             .bind(&row.held)
+            .bind(row.snapshot)
+            .bind(row.paused_since)
             .execute()
             .await?;
         Ok(())
@@ -251,6 +257,7 @@ impl Tx {
             .bind(row.unit_price)
             .bind(row.quoted_per_hour)
             .bind(row.api_key)
+            .bind(row.paused_since)
             .execute()
             .await?;
         if touched != 1 {

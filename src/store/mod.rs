@@ -44,6 +44,7 @@ pub mod requests;
 mod revisions;
 pub mod sessions;
 mod shares;
+pub mod snapshots;
 pub mod statements;
 pub mod storage;
 mod top_ups;

@@ -48,7 +48,8 @@ const STORAGE_SEGMENTS_ON: &str = "
     SELECT * FROM segments
      WHERE end_at IS NULL
        AND (kind = 'drive' AND resource IN (SELECT id FROM drives WHERE host = $1)
-            OR kind = 'stopped' AND instance IN (SELECT id FROM instances WHERE host = $1))";
+            OR kind = 'stopped' AND instance IN (SELECT id FROM instances WHERE host = $1)
+            OR kind = 'snapshot' AND resource IN (SELECT id FROM snapshots WHERE host = $1))";
 
 const STORAGE_SEGMENTS_END: &str = "
     UPDATE segments
@@ -56,7 +57,8 @@ const STORAGE_SEGMENTS_END: &str = "
            settled = (billed_until >= proof_at)
      WHERE end_at IS NULL
        AND (kind = 'drive' AND resource IN (SELECT id FROM drives WHERE host = $1)
-            OR kind = 'stopped' AND instance IN (SELECT id FROM instances WHERE host = $1))";
+            OR kind = 'stopped' AND instance IN (SELECT id FROM instances WHERE host = $1)
+            OR kind = 'snapshot' AND resource IN (SELECT id FROM snapshots WHERE host = $1))";
 
 impl Conn {
     /// All rates.

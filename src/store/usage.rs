@@ -35,6 +35,12 @@ const USAGE_RESERVE: &str = "
 const USAGE_RELEASE: &str = "
     UPDATE usages SET instances = instances - $2, gpus = gpus - $3 WHERE holder = $1";
 
+const USAGE_SNAPSHOT_RESERVE: &str = "
+    UPDATE usages SET snapshots = snapshots + 1
+     WHERE holder = $1 AND (CAST($2 AS BIGINT) IS NULL OR snapshots + 1 <= $2)";
+
+const USAGE_SNAPSHOT_RELEASE: &str = "UPDATE usages SET snapshots = snapshots - 1 WHERE holder = $1";
+
 impl Conn {
     /// What the holder, a member's or a team's id, holds; nothing when there is no row.
     pub async fn usage_fetch(&mut self, holder: &str) -> Result<Usage> {
@@ -78,6 +84,22 @@ impl Tx {
     pub async fn usage_release(&mut self, holder: &str, instances: u32, gpus: u32) -> Result<()> {
         let query = self.query(USAGE_RELEASE).bind(holder).bind(instances).bind(gpus);
         match query.execute().await? {
+            0 => Err(Error::Missing),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts one more snapshot for the holder, unless that would cross the limit; whether it fitted.
+    pub async fn usage_snapshot_reserve(&mut self, holder: &str, most: Option<u32>) -> Result<bool> {
+        Ok(self.query(USAGE_SNAPSHOT_RESERVE).bind(holder).bind(most).execute().await? == 1)
+    }
+
+    /// Counts one snapshot less.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] without such a holder, [`Error::Check`] when they hold none.
+    pub async fn usage_snapshot_release(&mut self, holder: &str) -> Result<()> {
+        match self.query(USAGE_SNAPSHOT_RELEASE).bind(holder).execute().await? {
             0 => Err(Error::Missing),
             _ => Ok(()),
         }

@@ -8,6 +8,7 @@ mod support;
 mod faults;
 mod life;
 mod probing;
+mod snapshots;
 mod storage;
 
 use std::{collections::BTreeSet, path::Path, process::Command, sync::Arc};

@@ -18,6 +18,7 @@ mod crowd;
 mod engine;
 mod outage;
 mod server;
+mod snapshots;
 mod story;
 mod town;
 mod typed;

@@ -28,6 +28,7 @@ mod quotas;
 mod requests;
 mod resume;
 mod site;
+mod snapshots;
 mod stage;
 mod statements;
 mod storage;

@@ -14,7 +14,7 @@ use crate::site::Site;
 /// A site with something to launch.
 pub(crate) struct Stage {
     pub(crate) site: Site,
-    host: HostId,
+    pub(crate) host: HostId,
 }
 
 impl Stage {

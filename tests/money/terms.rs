@@ -9,7 +9,7 @@ async fn terms_are_set_by_whoever_runs_the_team_on_the_version_they_read() {
     for stage in Stage::both("0", "0").await {
         let site = &stage.site;
         let before = site.get(&site.owner, "terms").await.want(200);
-        assert_eq!((&before["spending"], &before["exhaustion"]), (&json!("wallet"), &json!("stop")));
+        assert_eq!((&before["spending"], &before["exhaustion"]), (&json!("wallet"), &json!("snapshot_stop")));
         assert_eq!((&before["credit_limit"], &before["owed"]), (&json!("0"), &json!("0")));
         let terms = json!({ "spending": "pool", "time_zone": "Europe/Berlin", "billing_starts": "pull",
             "exhaustion": "continue", "runway_minutes": 30 });

@@ -84,10 +84,11 @@ pub(crate) fn credits(amount: &str) -> Credits {
     amount.parse().unwrap()
 }
 
-/// The facts that an action is decided with: those of a launch where it is one.
+/// The facts that an action is decided with: those of a launch where it is one, and of a first snapshot.
 pub(crate) fn facts_for(action: Action) -> Facts {
     match action {
         Action::CreateInstance | Action::StartInstance => launch(),
+        Action::CreateSnapshot => Facts { snapshots_used: Some(0), ..Facts::default() },
         _ => Facts::default(),
     }
 }

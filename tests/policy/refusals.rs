@@ -118,6 +118,22 @@ fn a_limit_binds_only_beyond_its_number() {
 }
 
 #[test]
+fn snapshots_are_counted_for_members_and_not_for_those_who_run_the_team() {
+    let limits = Limits { snapshots: Some(3), ..Limits::default() };
+    let seated = |role| {
+        Principal::Member(Arc::new(MemberPrincipal { limits: limits.clone(), ..seat(Preset::Glows, role) }))
+    };
+    let used = |used| Facts { snapshots_used: Some(used), ..Facts::default() };
+    let own = Resource::own(ours(), me());
+    let answer = |role, held| POLICIES.decide(&seated(role), Action::CreateSnapshot, &own, &used(held));
+    assert!(answer(Role::Member, 2).allowed() && answer(Role::Admin, 9).allowed());
+    let refused = answer(Role::Member, 3);
+    assert_eq!(refused.denials()[0].policy, "plat/quota-snapshots");
+    assert_eq!(refused.denials()[0].lifted_by, "team owner or admin");
+    assert!(refused.denials()[0].advice.contains("at most 3; you hold 3"), "{:?}", refused.denials());
+}
+
+#[test]
 fn money_binds_the_owner_too() {
     let facts = Facts {
         launch: launch().launch.map(|launch| Launch { funds: credits("-1"), ..launch }),

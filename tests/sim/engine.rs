@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use muster::{
     docker::{AcceleratorCheck, Backend, Connector, Ensured, Error, How, Result, Trouble, Usage},
-    ids::{HostId, InstallationId, InstanceId, TeamId},
+    ids::{HostId, InstallationId, InstanceId, SnapshotId, TeamId},
     model::{
         host::{AcceleratorFacts, Attach, Endpoint, HostFacts, Probe, Stats, TlsDocuments},
         instance::{Detail, Launch, Phase, Seen},
+        snapshot::{Room, SnapshotOrder, StoredSnapshot},
         subnet::SubnetPool,
     },
     time::{Clock, ManualClock, Span, Timestamp},
@@ -38,6 +39,8 @@ pub(crate) struct Engine {
 #[derive(Default)]
 struct State {
     containers: BTreeMap<String, Container>,
+    /// The snapshots, and of which container each is.
+    snapshots: BTreeMap<SnapshotId, String>,
     claimed_by: Option<(HostId, InstallationId)>,
     /// The engine's clock less the truth.
     skew: Span,
@@ -488,6 +491,52 @@ impl Backend for Line {
                 self.runs.note(id, &one);
             }
             Ok(())
+        })
+    }
+
+    async fn pause(&self, id: &str) -> Result<()> {
+        // No team of the script has its instances paused.
+        Err(Error::new(Trouble::Refused, format!("{id} is not to be paused")))
+    }
+
+    async fn resume(&self, id: &str) -> Result<()> {
+        Err(Error::new(Trouble::Refused, format!("{id} was never paused")))
+    }
+
+    async fn snapshot_room(&self, container: &str, _probe_image: &str) -> Result<Room> {
+        self.call(|state| {
+            let found = state.containers.contains_key(container);
+            let room = Room { disk_bytes: 1 << 20, free_bytes: Some(1 << 40) };
+            found.then_some(room).ok_or_else(|| Error::new(Trouble::Missing, "No such container"))
+        })
+    }
+
+    async fn snapshot_take(&self, order: &SnapshotOrder, _installation: InstallationId) -> Result<()> {
+        self.call(|state| {
+            if !state.containers.contains_key(&order.container) {
+                return Err(Error::new(Trouble::Missing, "No such container"));
+            }
+            state.snapshots.insert(order.snapshot, order.container.clone());
+            Ok(())
+        })
+    }
+
+    async fn snapshots(&self, _installation: InstallationId) -> Result<Vec<StoredSnapshot>> {
+        self.call(|state| {
+            let stored = state.snapshots.keys().map(|id| StoredSnapshot {
+                snapshot: *id,
+                stored_as: id.to_string(),
+                named: true,
+                size_bytes: 1 << 20,
+            });
+            Ok(stored.collect())
+        })
+    }
+
+    async fn snapshot_remove(&self, stored: &StoredSnapshot, _installation: InstallationId) -> Result<bool> {
+        self.call(|state| {
+            state.snapshots.remove(&stored.snapshot);
+            Ok(true)
         })
     }
 

@@ -517,7 +517,7 @@ async fn settle(world: &mut World) {
         }
         assert!(round < ROUNDS, "storage without a rate is metered");
     }
-    for _ in 0..4 {
+    for _ in 0..2 {
         rounds(world).await;
         world.provider.live();
         world.pass(Span::from_seconds(30));
@@ -541,7 +541,7 @@ async fn settle(world: &mut World) {
 
 /// The loops go round until nothing waits any more.
 async fn later(world: &mut World) {
-    for _ in 0..4 {
+    for _ in 0..2 {
         meter(world).await;
         rounds(world).await;
         world.pass(Span::from_seconds(3_600));

@@ -343,7 +343,7 @@ fn manner(dice: &Dice) -> Manner {
     let terms = |dice: &Dice| {
         json!({
             "billing_starts": *dice.one_of(&["running", "running", "pull"]),
-            "exhaustion": *dice.one_of(&["stop", "stop", "continue"]),
+            "exhaustion": *dice.one_of(&["stop", "snapshot_stop", "continue"]),
             "time_zone": *dice.one_of(&ZONES),
         })
     };
