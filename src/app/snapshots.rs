@@ -145,8 +145,9 @@ impl App {
         unless_copied(&mut tx, &row).await?;
         let snapshot = wish(op, &row, SnapshotCause::User, new.name, new.note);
         if !self.snapshot_wish(&mut tx, scope.member()?, &snapshot).await? {
-            // The policy saw room a moment ago in this very transaction, so this is the net under it.
-            let told = "another snapshot took the rest of the quota meanwhile; look at what is held";
+            // The policy saw room for the member a moment ago in this very transaction: this is the net under it.
+            let told = "another snapshot took the rest of the quota meanwhile, or the team keeps as many as the \
+                        operator lets it; look at what is held";
             return Err(Error::conflict("quota-race", told));
         }
         let view = self.snapshot_conclude(op, tx, &permit, snapshot, 202).await?;
@@ -236,9 +237,10 @@ impl App {
     ) -> Result<bool> {
         let team =
             tx.team_fetch(row.team).await?.ok_or_else(|| Error::internal("a member without a team"))?;
-        let most = owner.limits.or(&team.limits).snapshots.filter(|_| !owner.role.runs_the_team());
+        let limits = owner.limits_at(row.created_at, &team.limits);
+        let most = limits.snapshots.filter(|_| !owner.role.runs_the_team());
         let fits = tx.usage_snapshot_reserve(&owner.id.to_string(), most).await?
-            && tx.usage_snapshot_reserve(&row.team.to_string(), None).await?;
+            && tx.usage_snapshot_reserve(&row.team.to_string(), team.ceiling.snapshots).await?;
         if fits {
             tx.snapshot_insert(row).await?;
         }

@@ -1,4 +1,4 @@
-//! What a refused launch can ask for: the request that would have let it through, filled in.
+//! What a refused launch or snapshot can ask for: the request that would have let it through, filled in.
 
 use serde_json::json;
 
@@ -45,6 +45,10 @@ pub(super) fn offers(case: &Case<'_>, codes: &[Option<&str>]) -> Vec<Option<Requ
 }
 
 fn wish(case: &Case<'_>, code: &str) -> Option<Wish> {
+    if code == "quota-snapshots" {
+        let snapshots = case.facts.snapshots_used?.checked_add(1);
+        return Some(Wish::Own(Limits { snapshots, ..Limits::default() }));
+    }
     let (Principal::Member(member), Some(launch)) = (case.principal, &case.facts.launch) else { return None };
     let (used, whole, none) = (&launch.used, &launch.team_used, Limits::default());
     let instances = |used: u32| Some(used.saturating_add(launch.instances));
@@ -78,6 +82,6 @@ fn wish(case: &Case<'_>, code: &str) -> Option<Wish> {
 fn reason(case: &Case<'_>) -> String {
     match case.resource {
         Resource::Instance { instance_type, region, .. } => format!("to run {instance_type} in {region}"),
-        _ => "to run an instance".to_owned(),
+        _ => "to keep a snapshot".to_owned(),
     }
 }
