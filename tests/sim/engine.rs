@@ -428,6 +428,7 @@ impl Backend for Line {
             Ok(Usage {
                 volumes: state.volumes.iter().map(|(name, bytes)| (name.clone(), *bytes)).collect(),
                 writable_layers: state.containers.values().map(layer).collect(),
+                snapshots: state.snapshots.keys().map(|id| (*id, SNAPSHOT_BYTES)).collect(),
             })
         })?;
         let at = self.clock.now();
@@ -527,7 +528,7 @@ impl Backend for Line {
                 snapshot: *id,
                 stored_as: id.to_string(),
                 named: true,
-                size_bytes: 1 << 20,
+                size_bytes: SNAPSHOT_BYTES,
             });
             Ok(stored.collect())
         })
