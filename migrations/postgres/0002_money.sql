@@ -198,7 +198,7 @@ DROP TABLE segments;
 ALTER TABLE segments_next RENAME TO segments;
 -- The API key that a run was launched or started by, whose budgets count it; an instance may be started again by another.
 ALTER TABLE segments ADD COLUMN api_key TEXT;
-CREATE INDEX segments_by_key ON segments (api_key) WHERE api_key IS NOT NULL;
+CREATE INDEX segments_keyed ON segments (api_key) WHERE api_key IS NOT NULL;
 ALTER TABLE charges_next RENAME TO charges;
 CREATE UNIQUE INDEX segments_one_open ON segments (resource, kind) WHERE end_at IS NULL;
 CREATE INDEX segments_unsettled ON segments (id) WHERE NOT settled;

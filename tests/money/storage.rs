@@ -169,6 +169,50 @@ async fn storage_that_nobody_can_pay_is_owed_and_ends_with_its_host() {
 }
 
 #[tokio::test]
+async fn a_correction_of_what_was_owed_and_given_up_gives_nothing_back_and_of_what_the_pool_paid_a_gift() {
+    for site in Site::both().await {
+        let host = plant(&site).await;
+        site.grant("100").await;
+        assign(&site, "6").await;
+        count(&site, host).await;
+        let id = launch(&site, &site.worker, "cpu", true).await;
+        settle(&site, host).await;
+        site.post(&site.worker, &format!("instances/{id}/release"), json!({})).await.want(202);
+        settle(&site, host).await;
+        let [_, left] = site.available().await;
+        let body = json!({ "member": site.member, "amount": left });
+        site.post(&site.owner, "credits/reclaim", body).await.want(201);
+        rate(&site, "drive", "", "1.024").await;
+        count_after(&site, host, 3_600).await;
+        count_after(&site, host, 3_600).await;
+        let (owed, charges) = billed(&site, "drive").await;
+        let half = Credits::from_micros(owed / 2);
+        let body = json!({ "amount": half, "note": "given up" });
+        site.post(&site.operator, "credits/write-off", body).await.want(201);
+        let body = json!({ "amount": "5", "provider": "manual" });
+        let asked = site.post(&site.owner, "top-ups", body).await.want(201);
+        let confirm = format!("top-ups/{}/confirm", asked["id"].as_str().unwrap());
+        site.post(&site.operator, &confirm, json!({})).await.want(200);
+        const OWED: &str = "
+            SELECT o.credits_posted - o.debits_posted, w.credits_posted - w.debits_posted
+            FROM accounts o JOIN accounts w ON w.team = o.team AND w.kind = 'writeoff'
+            WHERE o.kind = 'receivable'";
+        assert_eq!(site.pair(OWED).await, (0, -half.as_micros()));
+        let paid = site.available().await;
+
+        let at = |what: &str| charges.iter().map(|one| one[what].as_str().unwrap()).collect::<Vec<_>>();
+        let (from, to) = (at("from").into_iter().min().unwrap(), at("to").into_iter().max().unwrap());
+        let wish =
+            json!({ "segment": charges[0]["segment"], "from": from, "to": to, "reason": "it was empty" });
+        site.post(&site.operator, "charges/correct", wish).await.want(201);
+        assert_eq!(site.pair(OWED).await, (0, 0), "nothing is given up of what was never owed");
+        let gift = Credits::from_micros(owed - half.as_micros()).to_string();
+        assert_eq!(site.available().await, [paid[0].clone(), gift], "what the pool paid comes back");
+        site.assert_sound().await;
+    }
+}
+
+#[tokio::test]
 async fn the_pool_pays_for_the_teams_drive_and_for_what_a_removed_member_left() {
     for site in Site::both().await {
         let host = plant(&site).await;
