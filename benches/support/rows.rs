@@ -130,6 +130,8 @@ impl Site {
             api_key: None,
             pulling_at: None,
             held: Json(Vec::new()),
+            snapshot: None,
+            paused_since: None,
         };
         tx.instance_insert(&row).await.unwrap();
         row.id

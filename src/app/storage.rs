@@ -241,7 +241,7 @@ impl App {
                 continue;
             }
             if let Stored::Snapshot(row) = &measured.stored
-                && !tx.snapshot_fetch(row.id).await?.is_some_and(|now| now.version == row.version)
+                && tx.snapshot_fetch(row.id).await?.is_none_or(|now| now.version != row.version)
             {
                 // It was shared or deleted meanwhile: the next count knows more.
                 continue;

@@ -177,6 +177,24 @@ fn terms_that_are_not_named_stay() {
 }
 
 #[test]
+fn a_snapshot_is_deleted_only_by_whoever_means_it() {
+    let kept = || Answer::json(200, r#"{"id": "snap_1", "name": "mine"}"#);
+    let desk = Desk::with([kept()]);
+    let said = desk.run(&["snapshot", "rm", "snap_1", "--team", "acme", "--server", desk.url()]);
+    assert!(!said.starts_with("exit 0\n") && said.contains("say --yes"), "{said}");
+    let asked = desk.asked();
+    assert!(
+        asked.len() == 1 && asked[0].starts_with("GET /api/v1/teams/acme/snapshots/snap_1 "),
+        "{asked:?}"
+    );
+
+    let desk = Desk::with([kept()]);
+    let said = desk.run(&["snapshot", "rm", "snap_1", "--yes", "--team", "acme", "--server", desk.url()]);
+    assert!(said.starts_with("exit 0\n"), "{said}");
+    assert!(desk.asked()[0].starts_with("DELETE /api/v1/teams/acme/snapshots/snap_1 "));
+}
+
+#[test]
 fn a_budget_says_whose_it_is() {
     let desk = Desk::with([Answer::json(201, r#"{"id": "bud_1"}"#)]);
     let add =
