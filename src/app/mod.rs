@@ -145,10 +145,15 @@ pub struct App {
     pub(crate) installation: InstallationId,
     pub(crate) retries: re_rating::Retries,
     pub(crate) rule_book: rule_book::RuleBook,
+    /// Turns at working out what policies would do, so that plans leave the other processors to requests.
+    pub(crate) planning: tokio::sync::Semaphore,
     pub(crate) recorder: recorder::Recorder,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
+
+/// Plans, replays and publications that are worked out at once; others wait.
+const PLANS_AT_ONCE: usize = 2;
 
 /// The parts that [`App`] is made of.
 pub struct Parts {
@@ -197,6 +202,7 @@ impl App {
             installation,
             retries,
             rule_book: rule_book::RuleBook::default(),
+            planning: tokio::sync::Semaphore::new(PLANS_AT_ONCE),
             recorder: recorder::Recorder::default(),
             clock,
             chance,
