@@ -156,10 +156,15 @@ pub struct App {
     /// Whether this server has looked through the whole audit log for events without a link.
     pub(crate) audit_swept: AtomicBool,
     pub(crate) rule_book: rule_book::RuleBook,
+    /// Turns at working out what policies would do, so that plans leave the other processors to requests.
+    pub(crate) planning: tokio::sync::Semaphore,
     pub(crate) recorder: recorder::Recorder,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
+
+/// Plans, replays and publications that are worked out at once; others wait.
+const PLANS_AT_ONCE: usize = 2;
 
 /// The parts that [`App`] is made of.
 pub struct Parts {
@@ -209,6 +214,7 @@ impl App {
             retries,
             audit_swept: AtomicBool::new(false),
             rule_book: rule_book::RuleBook::default(),
+            planning: tokio::sync::Semaphore::new(PLANS_AT_ONCE),
             recorder: recorder::Recorder::default(),
             clock,
             chance,

@@ -112,10 +112,10 @@ const LONGEST_CASE: usize = 4_000;
 const MOST_AN_HOUR: usize = 60;
 const HOUR_SECONDS: i64 = 3_600;
 
-/// What a text would be checked for: its preset decides what roles there are.
-pub(super) struct Candidate {
-    pub(super) draft: Draft,
-    pub(super) cases: Vec<Case>,
+/// What is to be published.
+struct Candidate {
+    draft: Draft,
+    cases: Vec<Case>,
 }
 
 /// Every complaint about a text, as wrong fields of the input.
@@ -275,8 +275,10 @@ impl App {
         if scope.team.policy_version != expected {
             return Err(stale());
         }
-        let candidate = self.candidate(&mut read, &scope, &new).await?;
+        let (text, cases) = wanted(&mut read, &scope, &new).await?;
         drop(read);
+        let _turn = self.planning.acquire().await.map_err(Error::internal)?;
+        let candidate = self.candidate(&scope, &new, text, cases).await?;
         let text = candidate.draft.text.clone();
         let row = PolicyVersionRow {
             team: scope.team.id,
@@ -319,19 +321,16 @@ impl App {
     }
 
     /// What is to be published, checked again: the plan may be older than this server.
-    async fn candidate(&self, conn: &mut Conn, scope: &Scope, new: &NewVersion) -> Result<Candidate> {
-        let preset = scope.team.preset;
-        let Some(text) = &new.text else {
-            let row = version_in(conn, scope, new.version.unwrap_or_default()).await?;
-            let cases = row.as_ref().map(cases_of).transpose()?.unwrap_or_default();
-            let text = row.map(|row| row.text).unwrap_or_default();
-            return Ok(Candidate { draft: draft_check(&self.policies, preset, text).await?, cases });
-        };
-        let live = version_in(conn, scope, scope.team.policy_version).await?;
-        let kept = live.as_ref().map(cases_of).transpose()?.unwrap_or_default();
-        let cases = new.cases.clone().unwrap_or(kept);
-        let draft = draft_check(&self.policies, preset, text.clone()).await?;
-        if new.plan.as_deref() != Some(self.plan_digest(scope, &draft.text, &cases)?.as_str()) {
+    async fn candidate(
+        &self,
+        scope: &Scope,
+        new: &NewVersion,
+        text: String,
+        cases: Vec<Case>,
+    ) -> Result<Candidate> {
+        let draft = draft_check(&self.policies, scope.team.preset, text).await?;
+        let goes_back = new.version.is_some();
+        if !goes_back && new.plan.as_deref() != Some(self.plan_digest(scope, &draft.text, &cases)?.as_str()) {
             let told =
                 "this is not the plan of this text on the live version; plan again and look at what changes";
             return Err(Error::conflict("plan-mismatch", told));
@@ -347,6 +346,17 @@ impl App {
             "text": digest(text), "cases": cases,
         }));
         Ok(self.fingerprint(&whole.map_err(Error::internal)?))
+    }
+}
+
+/// The text and the cases to publish: those that were sent, or those of the version to go back to.
+async fn wanted(conn: &mut Conn, scope: &Scope, new: &NewVersion) -> Result<(String, Vec<Case>)> {
+    let number = new.version.unwrap_or(scope.team.policy_version);
+    let row = version_in(conn, scope, number).await?;
+    let cases = row.as_ref().map(cases_of).transpose()?.unwrap_or_default();
+    match &new.text {
+        Some(text) => Ok((text.clone(), new.cases.clone().unwrap_or(cases))),
+        None => Ok((row.map(|row| row.text).unwrap_or_default(), cases)),
     }
 }
 

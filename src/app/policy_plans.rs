@@ -121,6 +121,7 @@ impl App {
         let sample = sample_of(&mut read, &scope).await?;
         let before = self.rules_of(&mut read, &scope.team).await?;
         drop(read);
+        let _turn = self.planning.acquire().await.map_err(Error::internal)?;
         let draft = draft_check(&self.policies, scope.team.preset, proposal.text).await?;
         let last = proposal.replay.unwrap_or(REPLAYED);
         let replay = self.replay_run(&scope, &before, &draft.rules, super::policy_replays::Span::last(last)?);

@@ -79,6 +79,7 @@ impl App {
         self.look(op, &scope.asker, Action::ReplayPolicies, resource, Facts::default()).await?;
         let live = self.rules_of(&mut read, &scope.team).await?;
         drop(read);
+        let _turn = self.planning.acquire().await.map_err(Error::internal)?;
         let draft = match new.text {
             Some(text) => Some(draft_check(&self.policies, scope.team.preset, text).await?.rules),
             None => live.clone(),

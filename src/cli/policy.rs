@@ -292,11 +292,11 @@ pub(crate) async fn why(call: &Call, decision: &str) -> Result<Answer, Failure> 
     let explained = call.client.get(&["teams", call.team()?, "decisions", decision], &[]).await?;
     let recorded = &explained["document"]["decision"];
     let mut page = format!(
-        "{} was {} {} at {}\n",
+        "{}: {} was {} {}\n",
+        said(&explained["at"]),
         said(&explained["action"]),
         if explained["decision"] == "allow" { "allowed to" } else { "refused to" },
         said(&explained["actor"]),
-        said(&explained["at"]),
     );
     reasons(&mut page, &recorded["determining"], &recorded["denials"]);
     let versions = &recorded["versions"];
@@ -430,16 +430,13 @@ fn replay_page(replayed: &Value) -> String {
         let examples: Vec<&str> = list_of(&flip["examples"]).iter().filter_map(Value::as_str).collect();
         let _ = writeln!(
             page,
-            "  {} {} {} times, by {}: {}",
+            "  {}: {} would be {} {} times by {}: {}",
             said(&flip["role"]),
-            if flip["allows"] == true {
-                format!("could {}", said(&flip["action"]))
-            } else {
-                format!("could not {}", said(&flip["action"]))
-            },
+            said(&flip["action"]),
+            if flip["allows"] == true { "allowed" } else { "refused" },
             flip["count"],
             if by.is_empty() { "no policy".to_owned() } else { by.join(", ") },
-            examples.join(" "),
+            examples.join(", "),
         );
     }
     page

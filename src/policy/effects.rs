@@ -259,7 +259,7 @@ impl Asked<'_> {
         };
         let what = match resource {
             Resource::Instance { image, gpus, .. } => {
-                format!("an instance {whose}: {} with {gpus} GPUs, image {image}", name_of(thing))
+                format!("an instance {whose}: {} with {gpus} GPU(s), image {image}", name_of(thing))
             }
             Resource::Offer { .. } => format!("the offer {}", name_of(thing)),
             Resource::Image { name } => format!("the image {name}"),
@@ -270,7 +270,7 @@ impl Asked<'_> {
         let label = seat.label.as_ref().map(|label| format!(" labelled {label}")).unwrap_or_default();
         let key = if seat.key { " by API key" } else { "" };
         format!(
-            "{} for a {}{label}{key}, about {what}; {day} {:02}:{:02}",
+            "{} for the role {}{label}{key}, about {what}; {day} {:02}:{:02}",
             action.operation(),
             seat.role,
             wall.hour,

@@ -45,7 +45,7 @@ impl Note {
     fn of(policy: &Policy) -> Self {
         Self {
             id: policy.id().to_string(),
-            layer: policy.id().to_string().split('/').next().unwrap_or_default().to_owned(),
+            layer: AsRef::<str>::as_ref(policy.id()).split('/').next().unwrap_or_default().to_owned(),
             effect: match policy.effect() {
                 Effect::Permit => "permit",
                 Effect::Forbid => "forbid",

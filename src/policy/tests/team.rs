@@ -4,7 +4,10 @@
 use std::sync::LazyLock;
 
 use super::*;
-use crate::{money::Credits, policy::cases::Thing};
+use crate::{
+    money::Credits,
+    policy::cases::{Thing, Who, Whose},
+};
 
 /// The shipped policies, read once.
 static SHIPPED: LazyLock<Policies> = LazyLock::new(|| Policies::shipped().unwrap());
@@ -322,28 +325,30 @@ fn a_huge_text_is_refused_before_it_is_read_and_the_largest_one_is_not() {
         );
         assert!(shipped.draft(Preset::Glows, &text).is_err(), "{deep}");
     }
-    // As long as it may be, on the small stack of a thread that serves requests.
-    let chain = format!(
-        "@id(\"a\") permit (principal, action == Action::\"GetTeam\", resource) when {{ {}true }};",
-        "principal.active && ".repeat(50)
-    );
+    // As long and as deep as it may be, on the small stack of a thread that serves requests.
+    let largest = [
+        format!("{}true", "principal.active && ".repeat(50)),
+        format!("{}true", "if principal.active then true else ".repeat(50)),
+        format!("{}principal.active{}", "(".repeat(18), ")".repeat(18)),
+        format!("{}principal.active{}", "(true && (if true then (".repeat(6), ") else false))".repeat(6)),
+    ];
     let small = std::thread::Builder::new().stack_size(2 << 20);
     let asked = small.spawn(move || {
         let shipped = &*SHIPPED;
-        let draft = shipped.draft(Preset::Glows, &chain).unwrap();
-        let principal = Principal::Member(Arc::new(
-            super::super::cases::Who {
-                role: Role::Member,
-                labels: BTreeSet::new(),
-                account: String::new(),
-                key: false,
-            }
-            .seat(Preset::Glows, Some(&draft.rules)),
-        ));
+        let who = Who { role: Role::Member, labels: BTreeSet::new(), account: String::new(), key: false };
         let thing = Thing::default().resource("Record", Preset::Glows);
-        shipped.decide(&principal, Action::GetTeam, &thing, &Facts::default()).errors().to_vec()
+        for condition in largest {
+            let scope = "principal, action == Action::\"GetTeam\", resource";
+            let draft =
+                shipped.draft(Preset::Glows, &format!("@id(\"a\") permit ({scope}) when {{ {condition} }};"));
+            let rules = draft.unwrap_or_else(|faults| panic!("{condition}: {faults:?}")).rules;
+            let principal = Principal::Member(Arc::new(who.seat(Preset::Glows, Some(&rules))));
+            let decision = shipped.decide(&principal, Action::GetTeam, &thing, &Facts::default());
+            assert_eq!(decision.errors(), Vec::<String>::new());
+            assert!(decision.determining().iter().any(|policy| policy.id == "team/a"), "{condition}");
+        }
     });
-    assert_eq!(asked.unwrap().join().unwrap(), Vec::<String>::new());
+    asked.unwrap().join().unwrap();
 }
 
 #[test]
@@ -352,11 +357,10 @@ fn what_a_team_says_steers_nothing_and_cannot_lock_the_owner_out() {
     let text = "@id(\"all\") @advice(\"foreign\") forbid (principal, action, resource);";
     let draft = shipped.draft(Preset::Glows, text).unwrap();
     let seat = |role, key| {
-        let who = super::super::cases::Who { role, labels: BTreeSet::new(), account: String::new(), key };
+        let who = Who { role, labels: BTreeSet::new(), account: String::new(), key };
         Principal::Member(Arc::new(who.seat(Preset::Glows, Some(&draft.rules))))
     };
-    let thing = Thing { owner: super::super::cases::Whose::Team, ..Thing::default() }
-        .resource("Record", Preset::Glows);
+    let thing = Thing { owner: Whose::Team, ..Thing::default() }.resource("Record", Preset::Glows);
     let ask = |role, key, action| shipped.decide(&seat(role, key), action, &thing, &Facts::default());
     for action in [
         Action::PublishPolicies,
@@ -377,12 +381,7 @@ fn what_a_team_says_steers_nothing_and_cannot_lock_the_owner_out() {
     assert!(!refused.foreign());
     // A permit for everything opens no other team's door and lifts no guardrail.
     let open = shipped.draft(Preset::Glows, "@id(\"open\") permit (principal, action, resource);").unwrap();
-    let who = super::super::cases::Who {
-        role: Role::Member,
-        labels: BTreeSet::new(),
-        account: String::new(),
-        key: false,
-    };
+    let who = Who { role: Role::Member, labels: BTreeSet::new(), account: String::new(), key: false };
     let open = Principal::Member(Arc::new(who.seat(Preset::Glows, Some(&open.rules))));
     let theirs = Resource::team(team(77));
     assert!(shipped.decide(&open, Action::ListMembers, &theirs, &Facts::default()).foreign());
@@ -393,10 +392,8 @@ fn what_a_team_says_steers_nothing_and_cannot_lock_the_owner_out() {
 fn a_version_that_cannot_be_read_refuses_everybody_but_lets_the_owner_mend_it() {
     let shipped = &*SHIPPED;
     let rules = shipped.rules(4, "this is no Cedar");
-    let who =
-        |role| super::super::cases::Who { role, labels: BTreeSet::new(), account: String::new(), key: false };
-    let thing = Thing { owner: super::super::cases::Whose::Team, ..Thing::default() }
-        .resource("Record", Preset::Glows);
+    let who = |role| Who { role, labels: BTreeSet::new(), account: String::new(), key: false };
+    let thing = Thing { owner: Whose::Team, ..Thing::default() }.resource("Record", Preset::Glows);
     let ask = |role, action| {
         let seat = Principal::Member(Arc::new(who(role).seat(Preset::Glows, Some(&rules))));
         shipped.decide(&seat, action, &thing, &Facts::default())
@@ -441,8 +438,8 @@ fn cases_and_effects_tell_what_a_change_does() {
     assert_eq!(found, [lost(Role::Owner), lost(Role::Admin), lost(Role::Member)]);
     assert_eq!(
         effects.changes[2].example,
-        "createInstance for a member labelled intern, about an instance of their own: spot-h100 with 1 GPUs, image \
-         base; Wednesday 18:00"
+        "createInstance for the role member labelled intern, about an instance of their own: spot-h100 with 1 GPU(s), \
+         image base; Wednesday 18:00"
     );
     assert_eq!(effects.changes[2].by, ["team/night-spot"]);
 }
