@@ -25,6 +25,8 @@ use crate::fate::{Call, Fate};
 pub(crate) const ACCELERATORS: usize = 3;
 /// Their model.
 pub(crate) const MODEL: &str = "Simulated H100";
+/// Bytes of every snapshot.
+const SNAPSHOT_BYTES: u64 = 1 << 20;
 /// What an engine says of a container that ended while it was away: it does not know.
 const AWAY: i64 = 255;
 
