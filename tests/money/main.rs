@@ -23,6 +23,7 @@ mod parked;
 mod payments;
 mod plugins;
 mod prices;
+mod recounts;
 mod resume;
 mod site;
 mod stage;
