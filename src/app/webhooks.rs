@@ -42,7 +42,8 @@ pub struct WebhookChange {
     pub url: Option<String>,
     /// What the kinds of wanted messages begin with; at most 32. Empty: every message.
     pub kinds: Option<Vec<String>>,
-    /// Whether it gets messages. One that rests gets none of those that are written meanwhile; what was on its way waits.
+    /// Whether it gets messages. One that rests gets none of those that are written meanwhile; what was on its way
+    /// waits.
     pub active: Option<bool>,
 }
 

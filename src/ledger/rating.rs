@@ -258,5 +258,7 @@ mod tests {
         let second = Span::from_seconds(1);
         assert!(!exceeds_quote(NanoCredits::from_nanos(277_778), quote, second));
         assert!(exceeds_quote(NanoCredits::from_nanos(277_779), quote, second));
+        let even = NanoCredits::from_nanos(3_600_000_000);
+        assert!(!exceeds_quote(NanoCredits::from_nanos(1_000_001), even, second), "the one that is granted");
     }
 }

@@ -245,7 +245,10 @@ fn lines_json(written: &[Written]) -> (Vec<Value>, Vec<Value>) {
 fn pins_json(read: &Rows, rows: &Rows) -> (Vec<Value>, Vec<Value>) {
     let moved = rows.pins.iter().filter(|(key, amount)| read.pins.get(key) != Some(amount));
     let (left, ended): (Vec<_>, Vec<_>) = moved.partition(|(_, amount)| amount.is_positive());
-    let json = |((hold, lot), amount): (&(HoldId, LotId), &Credits)| json!({ "hold": hold, "lot": lot, "amount": amount.as_micros() });
+    let json = |(key, amount): (&(HoldId, LotId), &Credits)| {
+        let (hold, lot) = key;
+        json!({ "hold": hold, "lot": lot, "amount": amount.as_micros() })
+    };
     let ended = ended.into_iter().filter(|(key, _)| read.pins.contains_key(key));
     (left.into_iter().map(json).collect(), ended.map(json).collect())
 }

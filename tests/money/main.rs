@@ -25,6 +25,7 @@ mod payments;
 mod plugins;
 mod prices;
 mod quotas;
+mod recounts;
 mod requests;
 mod resume;
 mod site;

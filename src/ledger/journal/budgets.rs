@@ -16,8 +16,9 @@ use crate::{
 };
 
 impl Journal {
-    /// The budgets that count what `user` does, with the period that `at` lies in. What holds have claimed of an earlier
-    /// period is reserved of this one: they claim it there when they move next, and nobody else may take it meanwhile.
+    /// The budgets that count what `user` does, with the period that `at` lies in. What holds have claimed of an
+    /// earlier period is reserved of this one: they claim it there when they move next, and nobody else may take it
+    /// meanwhile.
     pub fn budgets_of(&self, user: User, at: Timestamp) -> Result<Vec<(&Budget, Period)>> {
         let mut found = Vec::new();
         for budget in self.budgets_counting(user) {
