@@ -143,7 +143,9 @@ async fn what_runs_into_a_new_month_is_reserved_there_before_it_is_metered() {
         let site = &stage.site;
         // To ten minutes before December.
         site.clock.advance(Span::from_seconds(8 * 86_400 + 55_380));
-        site.post(&site.owner, "budgets", budget("all", "2.5")).await.want(201);
+        let mut binding = budget("all", "2.5");
+        binding["reaction"] = json!("deny");
+        site.post(&site.owner, "budgets", binding).await.want(201);
         stage.launch(&site.worker, "one").await;
         stage.launch(&site.worker, "two").await;
         site.clock.advance(Span::from_seconds(660));
