@@ -402,14 +402,15 @@ impl Model {
         if self.plans[plan].monthly { month_of(at) } else { BEGIN }
     }
 
-    /// What is left of a budget now, if the claim of one instance did not count.
+    /// What is left of a budget now, if the claim of one instance did not count. What runs on into a new month is
+    /// claimed of it from its first instant.
     fn left_of(&self, plan: usize, without: Option<usize>) -> i64 {
         let period = self.period(plan, self.now);
         let spent = self.spent.get(&(plan, period)).copied().unwrap_or_default();
         let claims = self
             .claims
             .iter()
-            .filter(|((slot, of), (begin, _))| *of == plan && *begin == period && Some(*slot) != without);
+            .filter(|((slot, of), (begin, _))| *of == plan && *begin <= period && Some(*slot) != without);
         let reserved: i64 = claims.map(|(_, (_, amount))| amount).sum();
         (self.plans[plan].ceiling - spent - reserved).max(0)
     }
