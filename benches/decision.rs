@@ -39,7 +39,7 @@ pub(crate) fn measure() -> Vec<Bar> {
         used: Usage::default(),
         hold: credits(1),
         funds: credits(10),
-        price_per_hour: credits(1),
+        per_hour: credits(1),
         budget: None,
         ..Launch::default()
     };

@@ -122,8 +122,6 @@ impl Site {
             started_at: Some(now),
             ended_at: None,
             proof_at: Some(now),
-            paused_since: None,
-            snapshot: None,
             draining_since: None,
             warned_percent: 0,
             version: 1,
