@@ -166,10 +166,13 @@ impl App {
     /// Finds the team by id or slug, and the caller in it. A team that is not there and one that is none of the
     /// caller's business look alike.
     pub(crate) async fn enter(&self, op: &Op, conn: &mut Conn, team: &str) -> Result<Scope> {
+        if matches!(op.actor, Actor::Anonymous) {
+            // Before the team is looked for: a stranger does not learn which teams there are.
+            return Err(signed_out());
+        }
         let team = team_named(conn, team).await?;
         let member = match &op.actor {
-            Actor::Anonymous => return Err(signed_out()),
-            Actor::System(_) => None,
+            Actor::Anonymous | Actor::System(_) => None,
             Actor::User { user, .. } => conn.member_of_user(team.id, *user).await?,
             Actor::Member { team: own, member, .. } | Actor::Key { team: own, member, .. } => {
                 if *own != team.id {

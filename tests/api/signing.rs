@@ -47,6 +47,19 @@ async fn wrong_passwords_and_unknown_logins_look_alike_and_have_to_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_does_not_learn_which_teams_there_are() {
+    for database in Database::BOTH {
+        let app = TestApp::start(database).await;
+        let team = app.team("glows").await;
+        for name in [team.slug.as_str(), "nobodys"] {
+            let path = format!("/teams/{name}/members");
+            app.anonymous().get(&path).await.problem(401, "unauthenticated");
+            app.anonymous().post(&path, json!({ "account": "eve" })).await.problem(401, "unauthenticated");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_first_password_opens_nothing_but_its_own_change() {
     for database in Database::BOTH {
         let app = TestApp::start(database).await;
