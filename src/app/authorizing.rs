@@ -173,7 +173,7 @@ impl App {
             determining: decision.determining().to_vec(),
             denials: decision.denials().to_vec(),
             versions: decision.versions().clone(),
-            limits: member.limits.or(&scope.team.limits),
+            limits: member.limits_at(op.now(), &scope.team.limits),
             usage: conn.usage_fetch(&member.id.to_string()).await?,
         })
     }

@@ -72,6 +72,9 @@ async fn limits_for_a_while_end_at_their_instant_and_what_stands_holds_again() {
         assert_eq!(put["effective"], json!({ "instances": 2 }));
         let seen = site.get(&site.worker, &own(&site)).await.want(200);
         assert_eq!(seen["temporary"], json!([{ "limits": { "instances": 2 }, "until": until }]));
+        let question = json!({ "questions": [{ "action": "listInstances" }] });
+        let answered = site.post(&site.worker, "authorize", question).await.want(200);
+        assert_eq!(answered["answers"][0]["limits"], json!({ "instances": 2 }), "{answered:#}");
         let second = site.post(&site.worker, "instances", box_named("two")).await.want(201);
 
         // Nobody sweeps: the clock alone ends it.
