@@ -32,8 +32,8 @@ impl App {
             .map_or(self.settings.runway, |minutes| Span::from_seconds(i64::from(minutes) * 60))
     }
 
-    /// Extends the hold of a running instance to a full runway; where the money does not reach, warns, and stops in
-    /// time. Gives the host that has to be told.
+    /// Extends the hold of a running instance to a full runway, once it has run down some and at once when money gets
+    /// short; where the money does not reach, warns, and stops in time. Gives the host that has to be told.
     pub(crate) async fn fund(
         &self,
         op: &Op,
@@ -49,6 +49,11 @@ impl App {
         let runway = self.runway(&journal.team().terms);
         let per_hour = instance.quoted_per_hour.to_nano()?;
         let needed = hold::extension_needed(hold.remaining()?, per_hour, runway)?;
+        let slack = hold::slack(per_hour, runway)?;
+        let plenty = journal.hold_extendable(hold.id, slack, op.now())? == slack;
+        if needed < slack && plenty && instance.draining_since.is_none() {
+            return Ok(None);
+        }
         // What a budget would not let it have is not lent either.
         let budgeted = journal.hold_budgeted(hold.id, needed, op.now())?;
         self.lend(op, journal, &hold, budgeted)?;

@@ -107,6 +107,13 @@ pub fn extension_needed(remaining: Credits, per_hour: NanoCredits, runway: Span)
     Ok(missing.max(Credits::ZERO))
 }
 
+/// How far a hold may run down before it is filled up again, while there is plenty: a quarter of the `runway`.
+///
+/// Filling up after every charge would double what a charge writes.
+pub fn slack(per_hour: NanoCredits, runway: Span) -> Result<Credits, Error> {
+    runway_cost(per_hour, Span::from_micros(runway.as_micros() / 4))
+}
+
 /// The warning that is due when money for `funded` of a full `runway` is left and it is not being extended.
 ///
 /// `warned` is the lowest percentage warned of so far, 0 for none. When several are passed at once only the

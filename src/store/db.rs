@@ -93,7 +93,7 @@ impl Db {
             .statement_cache_capacity(STATEMENTS_KEPT)
             .disable_statement_logging();
         check_sqlite(&options).await?;
-        let writer = Writer::start(options.clone().optimize_on_close(true, None)).await?;
+        let writer = Writer::start(options.clone()).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(parallelism() * 2)
             .acquire_timeout(PATIENCE)

@@ -18,6 +18,7 @@ mod bookings;
 mod budgets;
 pub mod catalog;
 mod chain;
+mod checkpointer;
 mod convert;
 mod costs;
 mod db;

@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use super::{
+    checkpointer::{BACKSTOP_PAGES, Checkpointer},
     db::PATIENCE,
     error::{Error, Result},
 };
@@ -96,9 +97,11 @@ pub(super) struct Writer {
 impl Writer {
     /// Connects and starts the task that owns the connection.
     pub(super) async fn start(options: SqliteConnectOptions) -> Result<Self> {
+        let checkpointer = Checkpointer::start(options.clone());
+        let options = options.optimize_on_close(true, None).pragma("wal_autocheckpoint", BACKSTOP_PAGES);
         let conn = options.connect().await?;
         let (calls, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(Turnstile { options, conn: Some(conn), queue }.run());
+        tokio::spawn(Turnstile { options, conn: Some(conn), checkpointer, queue }.run());
         Ok(Self { calls })
     }
 
@@ -129,6 +132,7 @@ impl Writer {
 struct Turnstile {
     options: SqliteConnectOptions,
     conn: Option<SqliteConnection>,
+    checkpointer: Checkpointer,
     queue: mpsc::Receiver<Call>,
 }
 
@@ -193,6 +197,7 @@ impl Turnstile {
         match sqlx::raw_sql(COMMIT).execute(&mut conn).await {
             Ok(_) => {
                 self.conn = Some(conn);
+                self.checkpointer.committed();
                 listeners.into_iter().for_each(|told| tell(told, Ok(())));
             }
             Err(error) => abandon(conn, listeners, None, error).await,
@@ -216,6 +221,7 @@ impl Turnstile {
     }
 
     async fn close(self, closed: oneshot::Sender<()>) {
+        self.checkpointer.close().await;
         if let Some(conn) = self.conn {
             drop(conn.close().await);
         }

@@ -48,7 +48,7 @@ async fn a_runway_is_what_can_be_spent_by_what_runs_on_that_account() {
         stage.run(1).await;
         assert_eq!(stage.watch().await, 0, "one runs for three hours");
         stage.launch(&site.worker, "two").await;
-        stage.run(1).await;
+        stage.run(4).await;
         assert_eq!(stage.watch().await, 1, "two run for less than one and a half; nothing runs on the pool");
         let told = stage.messages("alert.fired").await;
         assert_eq!(told[0]["subject"], json!(site.member));
