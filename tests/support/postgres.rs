@@ -19,9 +19,15 @@ use std::{
 
 const MISSING: &str = "these tests need PostgreSQL: install the package `postgresql` (version 15 or newer)";
 
-/// Runs the server until standard input ends, which it does when the test process is gone, in whatever way.
-const WATCH: &str =
-    r#""$@" >/dev/null 2>"$0/log" </dev/null & cat >/dev/null; kill -INT $!; wait; rm -rf "$0""#;
+/// Runs the server, anew when it was killed, until standard input ends, which it does when the test process is gone, in
+/// whatever way.
+const WATCH: &str = r#"
+    while [ ! -e "$0/ended" ]; do "$@" >/dev/null 2>>"$0/log" </dev/null; sleep 0.1; done &
+    cat >/dev/null
+    touch "$0/ended"
+    while kill -0 $! 2>/dev/null; do kill -INT $(head -n 1 "$0/data/postmaster.pid"); sleep 0.1; done 2>/dev/null
+    rm -rf "$0"
+"#;
 
 struct Server {
     folder: PathBuf,
@@ -38,6 +44,21 @@ pub(crate) fn fresh_database() -> String {
     let create = format!("CREATE DATABASE {name} TEMPLATE template0");
     run(Command::new(program("psql")).args(["-qXU", "postgres", "-c", &create, "-h"]).arg(folder));
     format!("postgres://postgres@localhost/{name}?host={}", folder.display())
+}
+
+/// Kills the server with all its processes at once: what it had not given to the disk's care is lost. Returns when it
+/// answers again, with every database as its log says.
+#[allow(dead_code, reason = "only some of the tests that share this go that far")]
+pub(crate) fn crash() {
+    let server = SERVER.get_or_init(Server::start);
+    let file = std::fs::read_to_string(server.folder.join("data/postmaster.pid")).expect("a running Postgres");
+    let first = file.lines().next().expect("its process id").to_owned();
+    let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
+    let children = children.expect("a running Postgres");
+    let all = std::iter::once(first.as_str()).chain(children.split_whitespace());
+    // Some of them may have come to their end by themselves meanwhile.
+    Command::new("kill").arg("-9").args(all).stderr(Stdio::null()).status().expect("the program `kill`");
+    server.wait_until_ready();
 }
 
 impl Server {
