@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use muster::{ledger::focus::COLUMNS, money::Credits};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     month::{close_months, csv_read, give_back, november, wait_until},
+    resume::{assign, launch, plant, settle},
     site::Site,
+    storage::{count, count_after, rate},
 };
 
 type Row = BTreeMap<&'static str, Option<String>>;
@@ -269,5 +271,41 @@ async fn a_member_exports_their_own_costs() {
         assert_eq!(own, whole, "nobody else used anything");
         let (_, admins) = site.file(&site.admin, "costs?month=2025-11").await;
         assert_eq!(admins.lines().count(), 1, "only the head: {admins}");
+    }
+}
+
+#[tokio::test]
+async fn storage_is_use_of_its_own_kind_and_a_debt_that_is_given_up_an_adjustment() {
+    for site in Site::both().await {
+        let host = plant(&site).await;
+        rate(&site, "drive", "", "1.024").await;
+        site.grant("100").await;
+        assign(&site, "6").await;
+        count(&site, host).await;
+        let id = launch(&site, &site.worker, "cpu", true).await;
+        settle(&site, host).await;
+        count_after(&site, host, 60).await;
+        site.post(&site.worker, &format!("instances/{id}/release"), json!({})).await.want(202);
+        settle(&site, host).await;
+        let [_, left] = site.available().await;
+        let body = json!({ "member": site.member, "amount": left });
+        site.post(&site.owner, "credits/reclaim", body).await.want(201);
+        count_after(&site, host, 3_600).await;
+        let given_up = json!({ "amount": "0.1", "note": "given up" });
+        site.post(&site.operator, "credits/write-off", given_up).await.want(201);
+
+        let rows = focus(&site, "2025-11").await;
+        rows.iter().for_each(check);
+        let stored: Vec<&Row> = rows.iter().filter(|row| of(row, "ServiceCategory") == "Storage").collect();
+        assert!(!stored.is_empty(), "{rows:#?}");
+        for row in stored {
+            assert_eq!((of(row, "ConsumedUnit"), of(row, "PricingUnit")), ("MiB-Seconds", "MiB-Hours"));
+            assert_eq!((of(row, "ListUnitPrice"), of(row, "SubAccountName")), ("0.001", "member"));
+        }
+        let statement = site.get(&site.owner, "statements/2025-11?view=admin").await.want(200);
+        let usage = micros(&statement["statement"]["usage"]["total"]);
+        assert_eq!(sum(&rows, "Usage", "BilledCost"), usage);
+        assert_eq!(sum(&rows, "Adjustment", "BilledCost"), -100_000, "{rows:#?}");
+        site.assert_sound().await;
     }
 }

@@ -13,13 +13,13 @@ use crate::{
     site::Site,
 };
 
-async fn rate(site: &Site, kind: &str, region: &str, price: &str) -> Value {
+pub(crate) async fn rate(site: &Site, kind: &str, region: &str, price: &str) -> Value {
     let body = json!({ "kind": kind, "region": region, "price_per_gib_hour": price });
     site.put(&site.operator, "/storage-rates", body).await.want(200)
 }
 
 /// Lets the host be counted, which must be due, and runs the meter.
-async fn count(site: &Site, host: HostId) -> Timestamp {
+pub(crate) async fn count(site: &Site, host: HostId) -> Timestamp {
     let op = site.app.op(Actor::System(SystemActor::Meter));
     assert!(site.app.storage_pass(&op, host).await.unwrap(), "nothing was due");
     settle(site, host).await;
@@ -27,7 +27,7 @@ async fn count(site: &Site, host: HostId) -> Timestamp {
 }
 
 /// Lets `seconds` pass, and counts.
-async fn count_after(site: &Site, host: HostId, seconds: i64) -> Timestamp {
+pub(crate) async fn count_after(site: &Site, host: HostId, seconds: i64) -> Timestamp {
     site.clock.advance(Span::from_seconds(seconds));
     count(site, host).await
 }
