@@ -156,6 +156,8 @@ id! {
     PluginId = "plug";
     /// An immutable version of a team's or the site's price.
     PriceVersionId = "price";
+    /// A past span that was rated by another price.
+    PriceReplayId = "replay";
     /// A recorded policy decision.
     DecisionId = "dec";
     /// An audit event.

@@ -13,7 +13,8 @@ use crate::{
     app::{
         App,
         plugins::PluginView,
-        prices::{NewPrice, PriceView},
+        price_replays::{NewPriceReplay, PriceReplayView},
+        prices::{NewPrice, PriceView, RollBack},
     },
     ids::PluginId,
     model::page::{Items, Page},
@@ -55,6 +56,45 @@ pub(super) async fn list_prices(
     Caller(op): Caller,
 ) -> Answer<Items<PriceView>> {
     Ok(Json(app.prices_page(&op, &team, &page).await?))
+}
+
+/// Makes the price that the team had before its present one its price again; running instances keep theirs.
+#[utoipa::path(post, path = "/teams/{team}/prices/rollback", operation_id = "rollBackPrice", tag = "prices",
+    params(("team" = String, Path, description = "Id or slug of the team"),
+           ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    request_body = RollBack, responses((status = 201, body = PriceView)))]
+pub(super) async fn roll_back_price(
+    State(app): State<Arc<App>>,
+    At(team): At<String>,
+    Sent { op, body }: Sent<RollBack>,
+) -> Created<PriceView> {
+    Ok((StatusCode::CREATED, Json(app.price_roll_back(&op, &team, body).await?)))
+}
+
+/// Tells what a past span of the team would have cost by another price, and keeps that as evidence. Nothing is charged.
+#[utoipa::path(post, path = "/teams/{team}/price-replays", operation_id = "replayPrice", tag = "prices",
+    params(("team" = String, Path, description = "Id or slug of the team"),
+           ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    request_body = NewPriceReplay, responses((status = 201, body = PriceReplayView)))]
+pub(super) async fn replay_price(
+    State(app): State<Arc<App>>,
+    At(team): At<String>,
+    Sent { op, body }: Sent<NewPriceReplay>,
+) -> Created<PriceReplayView> {
+    Ok((StatusCode::CREATED, Json(app.price_replay(&op, &team, body).await?)))
+}
+
+/// The team's replays of prices, the newest first.
+#[utoipa::path(get, path = "/teams/{team}/price-replays", operation_id = "listPriceReplays", tag = "prices",
+    params(("team" = String, Path, description = "Id or slug of the team"), Page),
+    responses((status = 200, body = Items<PriceReplayView>)))]
+pub(super) async fn list_price_replays(
+    State(app): State<Arc<App>>,
+    At(team): At<String>,
+    Asked(page): Asked<Page>,
+    Caller(op): Caller,
+) -> Answer<Items<PriceReplayView>> {
+    Ok(Json(app.price_replays_page(&op, &team, &page).await?))
 }
 
 /// Makes a plugin with a configuration the price of the whole site, where no team has its own.

@@ -160,6 +160,8 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(charges::re_rate_charges))
         .routes(routes!(charges::correct_charges))
         .routes(routes!(prices::activate_price, prices::list_prices))
+        .routes(routes!(prices::roll_back_price))
+        .routes(routes!(prices::replay_price, prices::list_price_replays))
         .routes(routes!(prices::activate_site_price, prices::list_site_prices))
         .routes(routes!(prices::upload_plugin, prices::list_plugins).layer(plugins))
         .routes(routes!(prices::get_plugin))

@@ -46,6 +46,7 @@ pub mod plugins;
 pub mod policies;
 pub mod policy_plans;
 pub mod policy_replays;
+pub mod price_replays;
 pub mod prices;
 pub mod products;
 mod purse;

@@ -58,6 +58,16 @@ pub struct NewPrice {
     pub effective_at: Option<Timestamp>,
 }
 
+/// Which price to go back to.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollBack {
+    /// The product that it prices, by id or name; absent: the price of all that have none of their own.
+    pub product: Option<String>,
+    /// The number of the version; absent: the last one that was another price than the present.
+    pub number: Option<u32>,
+}
+
 /// A price version.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct PriceView {
@@ -241,16 +251,66 @@ impl App {
         let scope = self.enter(op, &mut read, team).await?;
         let (team, resource) = (scope.team.id, Resource::team(scope.team.id));
         let action = Action::ActivatePrice;
-        self.look(op, &scope.asker, action, resource.clone(), Facts::default()).await?;
         let plugin = read.plugin_fetch(new.plugin).await?;
         let plugin = plugin.filter(|row| row.team.is_none_or(|owner| owner == team));
-        let plugin = plugin.ok_or_else(|| Error::field("/plugin", "there is no such plugin of this team"))?;
-        let mut row = version_of(op, &mut read, Some(team), plugin, config, &new).await?;
+        let found = match plugin {
+            Some(plugin) => version_of(op, &mut read, Some(team), plugin, config, &new).await,
+            None => Err(Error::field("/plugin", "there is no such plugin of this team")),
+        };
+        // Whoever may not change prices hears that, and not whether there is such a plugin.
+        let price = match &found {
+            Ok(row) => Some(self.price_change(op, &mut read, team, row).await?),
+            Err(_) => None,
+        };
+        let facts = Facts { price, ..Facts::default() };
+        self.look(op, &scope.asker, action, resource.clone(), facts).await?;
+        let mut row = found?;
         drop(read);
         self.price_try(op, team.to_string(), &ActivePrice::from(row.clone())).await?;
         let mut tx = self.begin(op).await?;
         tx.team_lock(team).await?;
-        let (mut tx, permit) = self.permit(op, tx, &scope.asker, action, resource, Facts::default()).await?;
+        let price = Some(self.price_change(op, &mut tx, team, &row).await?);
+        let facts = Facts { price, ..Facts::default() };
+        let (mut tx, permit) = self.permit(op, tx, &scope.asker, action, resource, facts).await?;
+        row.number = tx.price_version_insert(&row).await?;
+        self.price_conclude(op, tx, &permit, row).await
+    }
+
+    /// Makes the price that the team had before its present one, or one with a number, its price again: at once, and as a
+    /// version of its own.
+    ///
+    /// # Errors
+    /// The conflict `no-earlier-price` when there is none.
+    pub async fn price_roll_back(&self, op: &Op, team: &str, back: RollBack) -> Result<PriceView> {
+        let mut tx = self.begin(op).await?;
+        let scope = self.enter(op, &mut tx, team).await?;
+        let (team, resource) = (scope.team.id, Resource::team(scope.team.id));
+        tx.team_lock(team).await?;
+        let product = product_named(&mut tx, back.product.as_deref()).await;
+        let found = match &product {
+            Ok(product) => tx.price_version_earlier(team, *product, op.now(), back.number).await?,
+            Err(_) => None,
+        };
+        let again = found.map(|earlier| PriceVersion {
+            id: op.id(),
+            created_by: op.actor.name(),
+            created_at: op.now(),
+            effective_at: op.now(),
+            ..earlier
+        });
+        let price = match &again {
+            Some(row) => Some(self.price_change(op, &mut tx, team, row).await?),
+            None => None,
+        };
+        let facts = Facts { price, ..Facts::default() };
+        let action = Action::RollBackPrice;
+        let (mut tx, permit) = self.permit(op, tx, &scope.asker, action, resource, facts).await?;
+        product?;
+        let mut row = again.ok_or_else(|| {
+            let told =
+                "the team had no other price for this before; `prices` lists its versions with their numbers";
+            Error::conflict("no-earlier-price", told)
+        })?;
         row.number = tx.price_version_insert(&row).await?;
         self.price_conclude(op, tx, &permit, row).await
     }
@@ -318,7 +378,7 @@ impl App {
 }
 
 /// The configuration as text.
-fn config_checked(op: &Op, new: &NewPrice) -> Result<String> {
+pub(super) fn config_checked(op: &Op, new: &NewPrice) -> Result<String> {
     let config = serde_json::to_string(&new.config).map_err(Error::internal)?;
     let mut findings = Findings::new();
     findings.check(config.len() <= 65_536, "/config", "at most 64 kB of JSON");
@@ -328,8 +388,14 @@ fn config_checked(op: &Op, new: &NewPrice) -> Result<String> {
     Ok(config)
 }
 
+async fn product_named(conn: &mut Conn, named: Option<&str>) -> Result<Option<ProductId>> {
+    let Some(named) = named else { return Ok(None) };
+    let found = conn.product_find(named).await?;
+    Ok(Some(found.ok_or_else(|| Error::field("/product", "there is no such product"))?.id))
+}
+
 /// The price version that a plugin is to be; its number is not known yet.
-async fn version_of(
+pub(super) async fn version_of(
     op: &Op,
     conn: &mut Conn,
     team: Option<TeamId>,
@@ -337,13 +403,7 @@ async fn version_of(
     config: String,
     new: &NewPrice,
 ) -> Result<PriceVersion> {
-    let product = match &new.product {
-        None => None,
-        Some(named) => {
-            let found = conn.product_find(named).await?;
-            Some(found.ok_or_else(|| Error::field("/product", "there is no such product"))?.id)
-        }
-    };
+    let product = product_named(conn, new.product.as_deref()).await?;
     Ok(PriceVersion {
         id: op.id(),
         team,

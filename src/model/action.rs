@@ -190,6 +190,9 @@ actions! {
     ReRateCharges = "reRateCharges" in "bill" Write;
     ListPrices = "listPrices" in "price" View;
     ActivatePrice = "activatePrice" in "price" Write;
+    RollBackPrice = "rollBackPrice" in "price" Write;
+    ReplayPrice = "replayPrice" in "price" Write;
+    ListPriceReplays = "listPriceReplays" in "price" Write;
     UploadPlugin = "uploadPlugin" in "plugin" Write;
     ListPlugins = "listPlugins" in "plugin" View;
     GetPlugin = "getPlugin" in "plugin" View;

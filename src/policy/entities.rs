@@ -10,7 +10,7 @@ use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, Restric
 
 use super::{
     Error,
-    request::{Confirmation, Facts, MemberPrincipal, Principal, Resource},
+    request::{Confirmation, Facts, MemberPrincipal, PriceChange, Principal, Resource},
 };
 use crate::{
     model::quota::{Limits, Usage},
@@ -230,6 +230,19 @@ pub(crate) fn context(principal: &Principal, in_scope: bool, facts: &Facts) -> R
         pairs.push(("amount".to_owned(), Value::new_long(amount.as_micros())));
         pairs.push(("alone_up_to".to_owned(), Value::new_long(alone_up_to)));
         pairs.push(("again".to_owned(), Value::new_bool(*again)));
+    }
+    if let Some(PriceChange { notice_hours, replay }) = &facts.price {
+        pairs.push(("notice_hours".to_owned(), Value::new_long(*notice_hours)));
+        if let Some(seen) = replay {
+            let replay = record([
+                ("increase_percent", Value::new_long(seen.increase_percent)),
+                ("intervals", Value::new_long(seen.intervals)),
+                ("failed", Value::new_long(seen.failed)),
+                ("span_hours", Value::new_long(seen.span_hours)),
+                ("age_hours", Value::new_long(seen.age_hours)),
+            ])?;
+            pairs.push(("replay".to_owned(), replay));
+        }
     }
     if let (Some(used), Principal::Member(member)) = (facts.snapshots_used, principal) {
         let left = left(member.limits.snapshots, used);

@@ -43,7 +43,10 @@ pub use self::{
     lint::{Draft, Fault, MOST_BYTES, MOST_POLICIES, digest},
     matrix::{Reach, Row},
     replay::{Flip, Recorded, Replayed},
-    request::{BudgetRoom, Confirmation, Facts, Launch, MemberPrincipal, Principal, Resource},
+    request::{
+        BudgetRoom, Confirmation, Facts, Launch, MemberPrincipal, PriceChange, PriceEvidence, Principal,
+        Resource,
+    },
     rules::Rules,
     versions::TextVersions,
 };

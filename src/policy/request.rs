@@ -180,6 +180,9 @@ pub struct Facts {
     /// For `CreateSnapshot`, which is refused without it: how many snapshots the member keeps already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshots_used: Option<u32>,
+    /// For `ActivatePrice` and `RollBackPrice`: the notice that it gives and what is known of its effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<PriceChange>,
     /// The name of the resource's owner, for the sentence of a refusal; decides nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner_name: Option<String>,
@@ -233,6 +236,31 @@ pub struct Confirmation {
     pub alone_up_to: Option<Credits>,
     /// Whether whoever confirms has done so before.
     pub again: bool,
+}
+
+/// A price that is to become the team's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceChange {
+    /// Whole hours until launches are priced by it.
+    pub notice_hours: i64,
+    /// The latest replay of this very price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<PriceEvidence>,
+}
+
+/// What a replay of a price has shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceEvidence {
+    /// By how many percent the past would have been dearer, rounded up; the largest number when it was free.
+    pub increase_percent: i64,
+    /// Intervals that were rated again.
+    pub intervals: i64,
+    /// Intervals that the price had no usable answer for.
+    pub failed: i64,
+    /// Hours of the span that was rated again.
+    pub span_hours: i64,
+    /// Hours since the replay.
+    pub age_hours: i64,
 }
 
 /// What a budget leaves in its present period.

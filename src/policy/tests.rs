@@ -289,6 +289,7 @@ fn facts() -> impl Strategy<Value = Facts> {
             target_role,
             confirmation,
             snapshots_used,
+            price: None,
             owner_name: None,
         })
 }
@@ -417,6 +418,7 @@ fn our_entities_and_facts_are_what_the_schema_says() {
                     target_role: facts.target_role.filter(|_| is_change),
                     confirmation: facts.confirmation.filter(|_| is_confirmation),
                     snapshots_used: facts.snapshots_used.filter(|_| is_snapshot),
+                    price: None,
                     owner_name: None,
                 };
                 let known = matches!(principal, Principal::Member(_));

@@ -251,7 +251,7 @@ macro_rules! as_text {
 as_text! {
     InstallationId UserId TeamId MemberId SessionId ApiKeyId HostId ProductId ImageId InstanceId DriveId SnapshotId
     AccountId TransactionId HoldId LotId BudgetId SegmentId TopUpId VoucherId StatementId CreditNoteId AlertId
-    AskId QuotaChangeId WebhookId PluginId PriceVersionId DecisionId AuditId OutboxId RequestId
+    AskId QuotaChangeId WebhookId PluginId PriceVersionId PriceReplayId DecisionId AuditId OutboxId RequestId
 }
 
 macro_rules! as_word {

@@ -55,6 +55,16 @@ const PRICE_VERSIONS_CURRENT: &str = "
 const PRICE_VERSIONS_COMING: &str = "
     SELECT * FROM price_versions WHERE team = $1 AND effective_at > $2 ORDER BY number DESC LIMIT $3";
 
+const PRICE_VERSION_EARLIER: &str = "
+    SELECT p.* FROM price_versions p
+    WHERE p.team = $1 AND p.product = $2 AND p.effective_at <= $3
+      AND (p.number = $4 OR CAST($4 AS BIGINT) IS NULL)
+      AND (p.digest, p.config_digest) NOT IN (
+        SELECT c.digest, c.config_digest FROM price_versions c
+        WHERE c.team = $1 AND c.product = $2 AND c.effective_at <= $3
+        ORDER BY c.effective_at DESC, c.number DESC LIMIT 1)
+    ORDER BY p.effective_at DESC, p.number DESC LIMIT 1";
+
 const COMPONENT_OF_PRICES: &str = "
     SELECT c.* FROM components c
     WHERE c.digest = $2
@@ -201,6 +211,19 @@ impl Conn {
         now: Timestamp,
     ) -> Result<Option<PriceVersion>> {
         self.query(PRICE_VERSION_ACTIVE).bind(team).bind(Blank(product)).bind(now).optional().await
+    }
+
+    /// The latest price version of a team, for a product or for all others, that was effective before the present one and
+    /// is not the same; or the one with this number.
+    pub async fn price_version_earlier(
+        &mut self,
+        team: TeamId,
+        product: Option<ProductId>,
+        now: Timestamp,
+        number: Option<u32>,
+    ) -> Result<Option<PriceVersion>> {
+        let earlier = self.query(PRICE_VERSION_EARLIER).bind(team).bind(Blank(product)).bind(now);
+        earlier.bind(number).optional().await
     }
 
     /// The price versions that are effective at `now` for the team and for the site, one for each product that has any

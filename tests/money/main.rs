@@ -23,6 +23,7 @@ mod month;
 mod parked;
 mod payments;
 mod plugins;
+mod price_replays;
 mod prices;
 mod quotas;
 mod recounts;

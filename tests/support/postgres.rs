@@ -51,7 +51,8 @@ pub(crate) fn fresh_database() -> String {
 #[allow(dead_code, reason = "only some of the tests that share this go that far")]
 pub(crate) fn crash() {
     let server = SERVER.get_or_init(Server::start);
-    let file = std::fs::read_to_string(server.folder.join("data/postmaster.pid")).expect("a running Postgres");
+    let file =
+        std::fs::read_to_string(server.folder.join("data/postmaster.pid")).expect("a running Postgres");
     let first = file.lines().next().expect("its process id").to_owned();
     let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
     let children = children.expect("a running Postgres");
