@@ -147,7 +147,7 @@ impl Policies {
 
     /// The schema as a member sees it who asks about the team's nouns. Nobody else asks a team's policies, and about
     /// nothing else, so that they need not say `principal is Member` before they look at a member.
-    fn members_schema(&self) -> &Schema {
+    pub(super) fn members_schema(&self) -> &Schema {
         self.members_schema.get_or_init(|| {
             // It differs from the shipped schema, which was read, only in what is left out. A test reads it.
             let read = Schema::from_cedarschema_str(&members_text());

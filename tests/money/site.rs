@@ -315,6 +315,7 @@ fn settings(folder: &tempfile::TempDir) -> Settings {
         statements: Default::default(),
         runway_least: Span::from_seconds(95),
         webhooks_allow: "127.0.0.1".parse().unwrap(),
+        prove: Default::default(),
     }
 }
 
