@@ -113,7 +113,10 @@ async fn open(config: &Config) -> crate::error::Result<(App, Option<crate::app::
         webhooks_allow: config.webhooks_allow.clone(),
         // An answer that comes after the request's time is heard by nobody.
         prove: Prove {
-            total_seconds: config.prove.total_seconds.min(config.limits.request_seconds.saturating_sub(3).max(1)),
+            total_seconds: config
+                .prove
+                .total_seconds
+                .min(config.limits.request_seconds.saturating_sub(3).max(1)),
             ..config.prove.clone()
         },
     };

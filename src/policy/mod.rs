@@ -43,7 +43,9 @@ pub use self::{
     effects::{Change, Effects, Sample},
     lint::{Draft, Fault, MOST_BYTES, MOST_POLICIES, digest},
     matrix::{Reach, Row},
-    prove::{Answered, Claim, Comparison, Example, Finding, Proof, Proven, Unproven, Verdict},
+    prove::{
+        Answered, Claim, Comparison, Example, Finding, Proof, Proven, Unproven, Verdict, solver_version,
+    },
     replay::{Flip, Recorded, Replayed},
     request::{BudgetRoom, Confirmation, Facts, Launch, MemberPrincipal, Principal, Resource},
     rules::Rules,

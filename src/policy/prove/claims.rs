@@ -126,6 +126,16 @@ pub struct Proof {
     pub claims: Vec<Proven>,
 }
 
+/// The proof of nothing, because of `why`.
+pub(super) fn nothing(solver: &str, why: &str) -> Proof {
+    let claims = Claim::ALL.map(|claim| {
+        let (verdict, why) = (Verdict::Undecided, why.to_owned());
+        let finding = Finding { verdict, policy: None, action: None, about: None, why, example: None };
+        Proven { claim, verdict, asked: 1, held: 0, skipped: 0, findings: vec![finding] }
+    });
+    Proof { solver: solver.to_owned(), situations: 0, untouched: 0, claims: claims.into() }
+}
+
 /// Findings that are told of one claim, and refuted ones after which a claim is not tried any more.
 const MOST_FINDINGS: usize = 20;
 const REFUTED_ENOUGH: u32 = 5;

@@ -1,6 +1,8 @@
 //! What proofs stand on: the situations that policies speak of, and for each of them one set of everything that decides
 //! there, with what is true of every question.
 
+use std::collections::HashMap;
+
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet, RequestEnv};
 use cedar_policy_symcc::{CompiledSchema, SymEnv};
 use serde_json::{Value, json};
@@ -13,10 +15,10 @@ use crate::model::{
 
 /// An action with the type of thing that it is about.
 #[derive(Debug, Clone)]
-pub(super) struct Situation {
-    pub(super) action: Action,
-    pub(super) about: String,
-    pub(super) env: RequestEnv,
+pub(crate) struct Situation {
+    pub(crate) action: Action,
+    pub(crate) about: String,
+    pub(crate) env: RequestEnv,
 }
 
 impl Situation {
@@ -26,22 +28,50 @@ impl Situation {
 }
 
 /// The policies of one version.
-pub(super) struct Version {
+pub(crate) struct Version {
     /// As they are written.
-    pub(super) written: Vec<Policy>,
+    pub(crate) written: Vec<Policy>,
     /// As they are asked.
-    pub(super) index: Index,
+    pub(crate) index: Index,
+    /// The situations that each of them speaks of.
+    pub(crate) spoken: HashMap<PolicyId, Vec<Situation>>,
 }
 
 impl Version {
-    pub(super) fn of(policies: &Policies, text: &str) -> Result<Self, Error> {
+    /// Reads a text; `None` when the time is over before it is known what the policies speak of.
+    pub(crate) fn of(
+        grounds: &Grounds<'_>,
+        text: &str,
+        is_over: impl Fn() -> bool,
+    ) -> Result<Option<Self>, Error> {
         let written = text::team(text)?;
-        let index = policies.layer(&written)?;
-        Ok(Self { written, index })
+        let index = grounds.policies.layer(&written)?;
+        let mut spoken = HashMap::new();
+        for policy in &written {
+            if is_over() {
+                return Ok(None);
+            }
+            spoken.insert(policy.id().clone(), grounds.spoken(policy));
+        }
+        Ok(Some(Self { written, index, spoken }))
+    }
+
+    /// The situations that these of its policies speak of, in the order of the actions.
+    pub(crate) fn situations<'p>(&self, policies: impl Iterator<Item = &'p Policy>) -> Vec<Situation> {
+        let spoken = policies.filter_map(|policy| self.spoken.get(policy.id()));
+        sorted(spoken.flatten().cloned().collect())
+    }
+
+    /// Its policies that speak there.
+    pub(crate) fn speakers(&self, situation: &Situation) -> impl Iterator<Item = &Policy> {
+        self.written.iter().filter(|policy| {
+            let spoken = self.spoken.get(policy.id()).map(Vec::as_slice).unwrap_or_default();
+            spoken.iter().any(|one| one.key() == situation.key())
+        })
     }
 
     /// Those of its policies that the other version does not have, as they are.
-    pub(super) fn changed<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Policy> {
+    pub(crate) fn changed<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Policy> {
         let meaning = |policy: &Policy| {
             let mut json = policy.to_json().unwrap_or_default();
             if let Some(fields) = json.as_object_mut() {
@@ -57,17 +87,17 @@ impl Version {
 }
 
 /// All that is the same for both versions.
-pub(super) struct Grounds<'a> {
-    pub(super) policies: &'a Policies,
-    pub(super) preset: Preset,
-    pub(super) schema: CompiledSchema,
+pub(crate) struct Grounds<'a> {
+    pub(crate) policies: &'a Policies,
+    pub(crate) preset: Preset,
+    pub(crate) schema: CompiledSchema,
     facts: Index,
     /// The condition that spares the owner, signed in.
     spares: Vec<Value>,
 }
 
 impl<'a> Grounds<'a> {
-    pub(super) fn of(policies: &'a Policies, preset: Preset) -> Result<Self, Error> {
+    pub(crate) fn of(policies: &'a Policies, preset: Preset) -> Result<Self, Error> {
         let mut facts = text::policies(&shipped::FACTS)?;
         facts.extend(text::named("proofs/roles", &one_role(preset))?);
         let owner = Policy::parse(None, SPARED).map_err(Error::value)?.to_json().map_err(Error::value)?;
@@ -80,25 +110,14 @@ impl<'a> Grounds<'a> {
         })
     }
 
-    /// The situations that these policies speak of, in the order of the actions.
-    pub(super) fn situations<'p>(&self, policies: impl Iterator<Item = &'p Policy>) -> Vec<Situation> {
-        let mut found: Vec<Situation> = Vec::new();
-        for policy in policies {
-            found.extend(self.spoken(policy));
-            found.sort_by(|a, b| a.key().cmp(&b.key()));
-            found.dedup_by(|a, b| a.key() == b.key());
-        }
-        found
-    }
-
     /// How many situations there are in all.
-    pub(super) fn all(&self) -> usize {
+    pub(crate) fn all(&self) -> usize {
         let envs = self.schema.schema().request_envs();
         envs.filter(|env| self.situation(env.clone()).is_some()).count()
     }
 
     /// The situations that a policy speaks of. What cannot match by its types is left out.
-    pub(super) fn spoken(&self, policy: &Policy) -> Vec<Situation> {
+    pub(crate) fn spoken(&self, policy: &Policy) -> Vec<Situation> {
         let envs = policy.get_valid_request_envs(self.schema.schema());
         envs.filter_map(|env| self.situation(env)).collect()
     }
@@ -111,25 +130,25 @@ impl<'a> Grounds<'a> {
         is_teams.then(|| Situation { action: *action, about: env.resource().to_string(), env })
     }
 
-    pub(super) fn shipped_index(&self) -> Option<&'a Index> {
+    pub(crate) fn shipped_index(&self) -> Option<&'a Index> {
         self.policies.members.get(&self.preset)
     }
 
-    pub(super) fn sym_env(&self, situation: &Situation) -> Result<SymEnv, String> {
+    pub(crate) fn sym_env(&self, situation: &Situation) -> Result<SymEnv, String> {
         self.schema.sym_env(&situation.env).map_err(|error| format!("this cannot be analysed: {error}"))
     }
 
     /// Everything that decides there: what is shipped, what is true, and the team's own.
-    pub(super) fn whole(&self, situation: &Situation, own: &Index) -> Result<PolicySet, Error> {
+    pub(crate) fn whole(&self, situation: &Situation, own: &Index) -> Result<PolicySet, Error> {
         let mut policies = self.shipped(situation);
         for policy in speaking(own, situation) {
-            policies.push(if floor::is_floor(situation.action.kind()) { self.sparing(&policy)? } else { policy });
+            policies.push(self.binding(situation, &policy)?);
         }
         set(policies)
     }
 
     /// What decides there for the owner, signed in, of a team without policies; nobody else may do anything.
-    pub(super) fn owners(&self, situation: &Situation) -> Result<PolicySet, Error> {
+    pub(crate) fn owners(&self, situation: &Situation) -> Result<PolicySet, Error> {
         let mut policies = self.shipped(situation);
         let others = json!({
             "effect": "forbid", "principal": { "op": "All" }, "action": { "op": "All" },
@@ -141,7 +160,7 @@ impl<'a> Grounds<'a> {
     }
 
     /// What guardrails forbid there, as permits.
-    pub(super) fn forbidden(&self, situation: &Situation) -> Result<PolicySet, Error> {
+    pub(crate) fn forbidden(&self, situation: &Situation) -> Result<PolicySet, Error> {
         let shipped = self.shipped_index().map(|index| speaking(index, situation)).unwrap_or_default();
         let guardrails = shipped.into_iter().filter(|policy| {
             policy.effect() == Effect::Forbid && AsRef::<str>::as_ref(policy.id()).starts_with("plat/")
@@ -156,15 +175,16 @@ impl<'a> Grounds<'a> {
         set(permits.collect::<Result<Vec<Policy>, Error>>()?)
     }
 
-    /// The team's policies that speak there, each as it binds.
-    pub(super) fn each(&self, situation: &Situation, own: &Index) -> Result<Vec<Policy>, Error> {
-        let is_floor = floor::is_floor(situation.action.kind());
-        let bind = |policy: Policy| if is_floor { self.sparing(&policy) } else { Ok(policy) };
-        speaking(own, situation).into_iter().map(bind).collect()
+    /// A policy of the team as it binds there.
+    pub(crate) fn binding(&self, situation: &Situation, policy: &Policy) -> Result<Policy, Error> {
+        match floor::is_floor(situation.action.kind()) {
+            true => self.sparing(policy),
+            false => Ok(policy.clone()),
+        }
     }
 
     /// What is true of every question there: allows exactly what can be asked.
-    pub(super) fn facts(&self, situation: &Situation) -> Result<PolicySet, Error> {
+    pub(crate) fn facts(&self, situation: &Situation) -> Result<PolicySet, Error> {
         let mut policies = speaking(&self.facts, situation);
         policies.push(Policy::parse(None, "permit (principal, action, resource);").map_err(Error::value)?);
         set(policies)
@@ -188,7 +208,15 @@ impl<'a> Grounds<'a> {
 }
 
 /// Whoever is not the owner, signed in. `floor::binding` says the same in Rust, and a test compares the two.
-const SPARED: &str = "forbid (principal, action, resource) unless { principal in Role::\"owner\" && !principal.key };";
+const SPARED: &str =
+    "forbid (principal, action, resource) unless { principal in Role::\"owner\" && !principal.key };";
+
+/// Each once, in the order of the actions.
+pub(crate) fn sorted(mut situations: Vec<Situation>) -> Vec<Situation> {
+    situations.sort_by(|a, b| a.key().cmp(&b.key()));
+    situations.dedup_by(|a, b| a.key() == b.key());
+    situations
+}
 
 /// The policies of an index that speak there.
 fn speaking(index: &Index, situation: &Situation) -> Vec<Policy> {
@@ -206,7 +234,9 @@ fn one_role(preset: Preset) -> String {
     let listed: Vec<String> = roles.iter().map(|role| format!("Role::\"{role}\"")).collect();
     let listed = listed.join(", ");
     let mut text = String::new();
-    for (name, who, thing) in [("member", "principal", "resource"), ("account", "resource", "resource is Account")] {
+    for (name, who, thing) in
+        [("member", "principal", "resource"), ("account", "resource", "resource is Account")]
+    {
         text += &format!(
             "@id(\"fact/{name}-role\") forbid (principal is Member, action, {thing}) unless {{ {who} in [{listed}] }};\n"
         );

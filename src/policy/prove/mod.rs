@@ -10,11 +10,11 @@
 //! formulas are walked by recursion.
 
 mod claims;
-mod grounds;
+pub(super) mod grounds;
 mod sketch;
 mod solver;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet};
 use cedar_policy_symcc::{CompiledPolicy, CompiledPolicySet, Env, SymEnv};
@@ -52,6 +52,18 @@ pub struct Comparison<'a> {
     pub after: &'a str,
 }
 
+/// What the solver that the settings name calls itself. Blocks the thread.
+///
+/// # Errors
+/// When there is none, or none that can be started.
+pub fn solver_version(settings: &Prove) -> Result<String, Unproven> {
+    runtime()?.block_on(async { Ok(Solver::find(settings, Instant::now()).await?.version) })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::value)
+}
+
 impl Policies {
     /// Tries to prove all claims about a change, within the time that is left. Blocks the thread.
     ///
@@ -63,13 +75,13 @@ impl Policies {
         settings: &Prove,
         left: Duration,
     ) -> Result<Proof, Unproven> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(Error::value)?;
-        runtime.block_on(async {
+        runtime()?.block_on(async {
             let solver = Solver::find(settings, Instant::now() + left).await?;
             let grounds = Grounds::of(self, change.preset)?;
-            let before = Version::of(self, change.before)?;
-            let after = Version::of(self, change.after)?;
+            let read = |text| Version::of(&grounds, text, || solver.is_over());
+            let (Some(before), Some(after)) = (read(change.before)?, read(change.after)?) else {
+                return Ok(claims::nothing(&solver.version, &solver.over()));
+            };
             let mut prover = Prover::new(solver, &grounds, &before, &after);
             prover.run().await?;
             Ok(prover.done())
@@ -106,8 +118,10 @@ type Sets<'a> = (&'a CompiledPolicySet, &'a CompiledPolicySet);
 impl<'a> Prover<'a> {
     fn new(solver: Solver<'a>, grounds: &'a Grounds<'a>, before: &'a Version, after: &'a Version) -> Self {
         let changes = || after.changed(before).chain(before.changed(after));
-        let changed = grounds.situations(changes());
-        let mut others = grounds.situations(after.written.iter());
+        let mut changed = after.situations(after.changed(before));
+        changed.extend(before.situations(before.changed(after)));
+        let changed = grounds::sorted(changed);
+        let mut others = after.situations(after.written.iter());
         others.retain(|other| !changed.iter().any(|one| one.env == other.env));
         let permits = after.written.iter().filter(|policy| policy.effect() == Effect::Permit);
         Self {
@@ -133,25 +147,22 @@ impl<'a> Prover<'a> {
         let (changed, others) = (self.changed.clone(), self.others.clone());
         let counted = changed.iter().map(|situation| (situation, true));
         for (situation, is_changed) in counted.chain(others.iter().map(|situation| (situation, false))) {
-            let symbols = match self.grounds.sym_env(situation) {
-                Ok(symbols) if !self.solver.is_over() => symbols,
-                Ok(_) => {
-                    let why = self.solver.over();
-                    self.leave(situation, is_changed, &why)?;
-                    continue;
-                }
-                Err(why) => {
-                    self.leave(situation, is_changed, &why)?;
-                    continue;
-                }
-            };
-            self.enter(situation, is_changed, &symbols).await?;
+            match self.grounds.sym_env(situation) {
+                Ok(_) if self.solver.is_over() => self.leave(situation, is_changed, &self.solver.over()),
+                Ok(symbols) => self.enter(situation, is_changed, &symbols).await?,
+                Err(why) => self.leave(situation, is_changed, &why),
+            }
         }
         Ok(())
     }
 
     /// Tries everything that can be claimed of one situation.
-    async fn enter(&mut self, situation: &Situation, is_changed: bool, symbols: &SymEnv) -> Result<(), Error> {
+    async fn enter(
+        &mut self,
+        situation: &Situation,
+        is_changed: bool,
+        symbols: &SymEnv,
+    ) -> Result<(), Error> {
         let grounds = self.grounds;
         let compile = |set: PolicySet| {
             let schema = grounds.schema.schema();
@@ -160,12 +171,18 @@ impl<'a> Prover<'a> {
         };
         let after = match compile(grounds.whole(situation, &self.after.index)?) {
             Ok(after) => after,
-            Err(why) => return self.leave(situation, is_changed, &why),
+            Err(why) => {
+                self.leave(situation, is_changed, &why);
+                return Ok(());
+            }
         };
         if is_changed {
             let before = match compile(grounds.whole(situation, &self.before.index)?) {
                 Ok(before) => before,
-                Err(why) => return self.leave(situation, is_changed, &why),
+                Err(why) => {
+                    self.leave(situation, is_changed, &why);
+                    return Ok(());
+                }
             };
             if !self.gains.is_settled() {
                 let shows: fn(&Both) -> bool = |both| both.after.allowed && !both.before.allowed;
@@ -182,10 +199,13 @@ impl<'a> Prover<'a> {
                 match compile(grounds.forbidden(situation)?) {
                     Err(why) => self.guardrails.find(unknown(situation, None, why)),
                     Ok(forbidden) => {
-                        let asked = async |c: &mut solver::Asked| c.check_disjoint_opt(&after, &forbidden).await;
+                        let asked =
+                            async |c: &mut solver::Asked| c.check_disjoint_opt(&after, &forbidden).await;
                         match self.solver.ask(asked).await {
                             Ok(true) => self.guardrails.hold(),
-                            Ok(false) => self.guardrails.find(unknown(situation, None, UNCONFIRMED.to_owned())),
+                            Ok(false) => {
+                                self.guardrails.find(unknown(situation, None, UNCONFIRMED.to_owned()))
+                            }
                             Err(why) => self.guardrails.find(unknown(situation, None, why)),
                         }
                     }
@@ -213,8 +233,16 @@ impl<'a> Prover<'a> {
         after: &CompiledPolicySet,
     ) -> Result<(), Error> {
         let grounds = self.grounds;
-        for policy in grounds.each(situation, &self.after.index)? {
-            let name = policy.id().to_string();
+        let stripped = self.after.index.get(situation.action.name()).map(|entry| Arc::clone(&entry.set));
+        for written in self.after.speakers(situation) {
+            let name = written.id().to_string();
+            if self.solver.is_over() {
+                self.errors.find(unknown(situation, Some(name), self.solver.over()));
+                self.doubtful.insert(written.id().clone());
+                continue;
+            }
+            let Some(policy) = stripped.as_ref().and_then(|set| set.policy(written.id())) else { continue };
+            let policy = grounds.binding(situation, policy)?;
             let schema = grounds.schema.schema();
             let compiled =
                 CompiledPolicy::compile_with_custom_symenv(&policy, &situation.env, schema, symbols.clone());
@@ -228,8 +256,9 @@ impl<'a> Prover<'a> {
                 }
             };
             if !self.errors.is_settled() {
-                let asked =
-                    async |c: &mut solver::Asked| c.check_never_errors_with_counterexample_opt(&compiled).await;
+                let asked = async |c: &mut solver::Asked| {
+                    c.check_never_errors_with_counterexample_opt(&compiled).await
+                };
                 match self.solver.ask(asked).await {
                     Ok(None) => self.errors.hold(),
                     Ok(Some(env)) => {
@@ -286,7 +315,7 @@ impl<'a> Prover<'a> {
     }
 
     /// Notes that nothing is known of a situation.
-    fn leave(&mut self, situation: &Situation, is_changed: bool, why: &str) -> Result<(), Error> {
+    fn leave(&mut self, situation: &Situation, is_changed: bool, why: &str) {
         let about = |policy: Option<&Policy>| {
             unknown(situation, policy.map(|policy| policy.id().to_string()), why.to_owned())
         };
@@ -300,11 +329,10 @@ impl<'a> Prover<'a> {
         if super::floor::is_floor(situation.action.kind()) {
             self.owner.find(about(None));
         }
-        for policy in self.grounds.each(situation, &self.after.index)? {
-            self.errors.find(about(Some(&policy)));
+        for policy in self.after.speakers(situation) {
+            self.errors.find(about(Some(policy)));
             self.doubtful.insert(policy.id().clone());
         }
-        Ok(())
     }
 
     fn done(mut self) -> Proof {
@@ -324,7 +352,14 @@ impl<'a> Prover<'a> {
                 ),
             };
             let policy = Some(name.to_string());
-            self.dead.find(Finding { verdict, policy, action: None, about: None, why: why.to_owned(), example: None });
+            self.dead.find(Finding {
+                verdict,
+                policy,
+                action: None,
+                about: None,
+                why: why.to_owned(),
+                example: None,
+            });
         }
         let tallies = [self.gains, self.loses, self.guardrails, self.owner, self.errors, self.dead];
         Proof {
@@ -339,7 +374,8 @@ impl<'a> Prover<'a> {
 const LOSES: fn(&Both) -> bool = |both| both.before.allowed && !both.after.allowed;
 
 /// What is said of an example that the policies themselves do not confirm.
-const UNCONFIRMED: &str = "the solver told of a question for which it would not hold, but the policies answer it otherwise";
+const UNCONFIRMED: &str =
+    "the solver told of a question for which it would not hold, but the policies answer it otherwise";
 
 /// The finding that an example makes; undecided when the policies do not confirm it.
 fn confirmed(judge: &Judge<'_>, env: &Env, policy: Option<String>, why: &str) -> Finding {

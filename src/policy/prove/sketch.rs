@@ -37,9 +37,9 @@ const FIELDS: [(&str, &[&str], &str); 32] = [
     ("resource.gpus", &["/resource/attrs/gpus"], "1"),
     ("context.left", &["/context/left"], UNBOUND),
     ("context.team_left", &["/context/team_left"], UNBOUND),
+    ("context.hold", &["/context/hold"], "0"),
     ("context.budget", &["/context/budget"], NO_LIMIT),
     ("context.funds", &["/context/funds"], "1000000000000"),
-    ("context.hold", &["/context/hold"], "0"),
     ("context.want", &["/context/want"], "{\"instances\":1,\"gpus\":1,\"spend\":0}"),
     ("context.price_per_hour", &["/context/price_per_hour", "/context/want/spend"], "0"),
     ("context.runway_minutes", &["/context/runway_minutes"], NO_LIMIT),
@@ -88,7 +88,13 @@ impl Judge<'_> {
         let both = self.ask(&best)?;
         let role = best.role()?;
         let matters = self.matters(&best);
-        Some(Example { words: self.words(&best, role, &matters), role, matters, before: both.before, after: both.after })
+        Some(Example {
+            words: self.words(&best, role, &matters),
+            role,
+            matters,
+            before: both.before,
+            after: both.after,
+        })
     }
 
     fn confirms(&self, sketch: &Sketch) -> bool {
@@ -179,8 +185,18 @@ impl Judge<'_> {
                 }
                 Some(Value::Array(words)) => {
                     for word in &words {
-                        let without: Vec<Value> = list(best, first).into_iter().filter(|w| w != word).collect();
+                        let without: Vec<Value> =
+                            list(best, first).into_iter().filter(|w| w != word).collect();
                         attempt(best, &|sketch| put(sketch, first, json!(without)));
+                    }
+                }
+                Some(Value::String(_)) => {
+                    // What the policies themselves name is plainer than what a solver makes up.
+                    let named = self.texts.split('"').skip(1).step_by(2).map(|word| word.replace('*', ""));
+                    for word in named.filter(|word| !word.is_empty()) {
+                        if attempt(best, &|sketch| all(sketch, &json!(word))) {
+                            break;
+                        }
                     }
                 }
                 Some(value) => self.approach(best, places, &value, &plain),
@@ -215,7 +231,9 @@ impl Judge<'_> {
                 (Value::Object(parts), Value::Object(plain)) if !word.starts_with("principal.visible") => {
                     for (name, part) in parts {
                         let word = format!("{word}.{name}");
-                        if plain.get(name) != Some(part) && word != "context.want.spend" || self.texts.contains(&word) {
+                        if plain.get(name) != Some(part) && word != "context.want.spend"
+                            || self.texts.contains(&word)
+                        {
                             matters.insert(word, part.clone());
                         }
                     }
@@ -245,7 +263,9 @@ impl Judge<'_> {
         };
         let (action, about) = (self.situation.action.operation(), &self.situation.about);
         let article = if about.starts_with(['A', 'I', 'O']) { "an" } else { "a" };
-        let told = |value: &Value| if value.as_i64() == Some(i64::MAX) { "unlimited".to_owned() } else { value.to_string() };
+        let told = |value: &Value| {
+            if value.as_i64() == Some(i64::MAX) { "unlimited".to_owned() } else { value.to_string() }
+        };
         let facts: Vec<String> =
             matters.iter().map(|(word, value)| format!("{word} is {}", told(value))).collect();
         let facts = if facts.is_empty() { String::new() } else { format!("; {}", facts.join(", ")) };
@@ -297,7 +317,8 @@ impl Sketch {
         let uid = |place: &str| EntityUid::from_json(self.0.pointer(place)?.clone()).ok();
         let context = Context::from_json_value(self.0.get("context")?.clone(), None).ok()?;
         let request =
-            Request::new(uid("/principal/uid")?, action.clone(), uid("/resource/uid")?, context, None).ok()?;
+            Request::new(uid("/principal/uid")?, action.clone(), uid("/resource/uid")?, context, None)
+                .ok()?;
         let entities = json!([self.0.get("principal")?, self.0.get("resource")?]);
         Some((request, Entities::from_json_value(entities, None).ok()?))
     }
