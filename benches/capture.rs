@@ -204,6 +204,7 @@ async fn app(site: &Site, clock: Arc<ManualClock>, folder: &TempDir) -> App {
         statements: Default::default(),
         runway_least: Span::from_seconds(95),
         webhooks_allow: Default::default(),
+        prove: Default::default(),
     };
     let parts = Parts {
         db: site.db.clone(),

@@ -54,6 +54,9 @@ settings! {
     "limits.request_seconds", "seconds", "30", "longest that a request may take";
     "limits.json_depth", "levels", "32", "deepest nesting of a JSON body";
     "limits.team_members", "members", "200", "most members of one team";
+    "policy.prove.solver", "program", "cvc5", "solver that proofs about policies ask; without it there are none";
+    "policy.prove.question_millis", "milliseconds", "2000", "longest that the solver thinks about one question";
+    "policy.prove.total_seconds", "seconds", "20", "longest that one proof takes; less than a request may take";
     "metering.interval_seconds", "seconds", "60", "length of a usage interval on the wall clock's grid; divides 900";
     "metering.tick_seconds", "seconds", "5", "pause between two passes of the meter";
     "metering.runway_seconds", "seconds", "3600", "how long a hold keeps an instance funded";
@@ -86,6 +89,8 @@ pub struct Config {
     pub log: Log,
     /// Bounds on what a client may send or have.
     pub limits: Limits,
+    /// Proofs about policies.
+    pub prove: Prove,
     /// The meter's rhythm and the holds' length.
     pub metering: Metering,
     /// The rhythm of the passes over hosts.
@@ -148,6 +153,23 @@ pub struct Limits {
     pub json_depth: u32,
     /// Most members of one team.
     pub team_members: u32,
+}
+
+/// Proofs about policies: who is asked, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prove {
+    /// The solver's program: a name on the usual paths, or a path.
+    pub solver: String,
+    /// Longest that the solver thinks about one question, in milliseconds.
+    pub question_millis: u32,
+    /// Longest that one proof takes, in seconds.
+    pub total_seconds: u32,
+}
+
+impl Default for Prove {
+    fn default() -> Self {
+        Self { solver: "cvc5".to_owned(), question_millis: 2_000, total_seconds: 20 }
+    }
 }
 
 /// The meter's rhythm and the holds' length, in seconds.
@@ -285,6 +307,16 @@ impl Config {
             json_depth: said.number("limits.json_depth", 4..=127, wrong),
             team_members: said.number("limits.team_members", 1..=100_000, wrong),
         };
+        let program = |text: &str| {
+            let fine = !text.is_empty() && !text.starts_with('-') && !text.contains(char::is_whitespace);
+            fine.then(|| text.to_owned())
+        };
+        let named = "the name of a program or its path, such as cvc5 or /usr/bin/cvc5";
+        let prove = Prove {
+            solver: said.parse("policy.prove.solver", wrong, program, named, String::new()),
+            question_millis: said.number("policy.prove.question_millis", 1..=60_000, wrong),
+            total_seconds: said.number("policy.prove.total_seconds", 1..=300, wrong),
+        };
         let metering = Metering {
             interval_seconds: said.parse("metering.interval_seconds", wrong, interval, INTERVAL_WANTED, 1),
             tick_seconds: said.number("metering.tick_seconds", 1..=600, wrong),
@@ -332,6 +364,7 @@ impl Config {
                 public_url,
                 log,
                 limits,
+                prove,
                 metering,
                 reconcile,
                 two_person_above,
@@ -365,6 +398,9 @@ impl Config {
             ("limits.request_seconds", self.limits.request_seconds.to_string()),
             ("limits.json_depth", self.limits.json_depth.to_string()),
             ("limits.team_members", self.limits.team_members.to_string()),
+            ("policy.prove.solver", self.prove.solver.clone()),
+            ("policy.prove.question_millis", self.prove.question_millis.to_string()),
+            ("policy.prove.total_seconds", self.prove.total_seconds.to_string()),
             ("metering.interval_seconds", self.metering.interval_seconds.to_string()),
             ("metering.tick_seconds", self.metering.tick_seconds.to_string()),
             ("metering.runway_seconds", self.metering.runway_seconds.to_string()),

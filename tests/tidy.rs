@@ -31,10 +31,11 @@ const BUILDERS: [&str; 5] =
     ["src/main.rs", "src/cli/mod.rs", "src/cli/serve.rs", "src/cli/doctor.rs", "src/cli/recompute.rs"];
 
 /// Outside crates and the modules that they live in.
-const HOMES: [(&str, &[&str]); 23] = [
+const HOMES: [(&str, &[&str]); 24] = [
     ("sqlx", &["store"]),
     ("cedar_policy", &["policy"]),
     ("cedar_policy_formatter", &["policy"]),
+    ("cedar_policy_symcc", &["policy"]),
     ("miette", &["policy"]),
     ("wasmtime", &["plugins"]),
     ("wasmparser", &["plugins"]),

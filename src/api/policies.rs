@@ -19,6 +19,7 @@ use crate::{
         authorizing::{Answers, Explained, Questions},
         policies::{NewVersion, PoliciesView, VersionDetail, VersionView, VersionsDiff},
         policy_plans::{Plan, Proposal},
+        policy_proofs::{NewProof, ProofView},
         policy_replays::{NewReplay, Replayed},
     },
     ids::DecisionId,
@@ -113,6 +114,19 @@ pub(super) async fn replay_policies(
     Sent { op, body }: Sent<NewReplay>,
 ) -> Answer<Replayed> {
     Ok(Json(app.policies_replay(&op, &team, body).await?))
+}
+
+/// Tries to prove what another text can and cannot do: who gains, who loses, whether guardrails and the owner's reach
+/// hold, whether a policy can fail or never matters. Takes seconds; changes nothing.
+#[utoipa::path(post, path = "/teams/{team}/policies:prove", operation_id = "provePolicies", tag = "policies",
+    params(("team" = String, Path, description = "Id or slug of the team")),
+    request_body = NewProof, responses((status = 200, body = ProofView)))]
+pub(super) async fn prove_policies(
+    State(app): State<Arc<App>>,
+    At(team): At<String>,
+    Sent { op, body }: Sent<NewProof>,
+) -> Answer<ProofView> {
+    Ok(Json(app.policies_prove(&op, &team, body).await?))
 }
 
 /// Publishes a planned text, or goes back to a version that was live once. It holds for the next request.

@@ -80,6 +80,7 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(policies::diff_policies))
         .routes(routes!(policies::plan_policies).layer(texts))
         .routes(routes!(policies::replay_policies).layer(texts))
+        .routes(routes!(policies::prove_policies).layer(texts))
         .routes(routes!(policies::publish_policies).layer(texts))
         .routes(routes!(policies::authorize))
         .routes(routes!(policies::explain_decision))

@@ -45,6 +45,7 @@ mod placing;
 pub mod plugins;
 pub mod policies;
 pub mod policy_plans;
+pub mod policy_proofs;
 pub mod policy_replays;
 pub mod price_replays;
 pub mod prices;
@@ -124,6 +125,8 @@ pub struct Settings {
     pub runway_least: Span,
     /// Where webhooks may go besides public addresses.
     pub webhooks_allow: Allowed,
+    /// Proofs about policies; their whole time lies within that of a request.
+    pub prove: crate::config::Prove,
 }
 
 /// What statements and cost files need to know of the configuration.
@@ -159,6 +162,8 @@ pub struct App {
     pub(crate) rule_book: rule_book::RuleBook,
     /// Turns at working out what policies would do, so that plans leave the other processors to requests.
     pub(crate) planning: tokio::sync::Semaphore,
+    /// Turns at proving what policies cannot do.
+    pub(crate) proving: policy_proofs::Proving,
     pub(crate) recorder: recorder::Recorder,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
@@ -216,6 +221,7 @@ impl App {
             audit_swept: AtomicBool::new(false),
             rule_book: rule_book::RuleBook::default(),
             planning: tokio::sync::Semaphore::new(PLANS_AT_ONCE),
+            proving: policy_proofs::Proving::default(),
             recorder: recorder::Recorder::default(),
             clock,
             chance,

@@ -8,6 +8,7 @@ use super::{
     App,
     gate::Scope,
     policies::{cases_of, check_cases, draft_check, version_in},
+    policy_proofs::Analysis,
 };
 pub use crate::policy::Case;
 use crate::{
@@ -32,6 +33,9 @@ pub struct Proposal {
     /// How many of the latest recorded decisions are asked again, 0 to 100000; 1000 unless told.
     #[serde(default)]
     pub replay: Option<u32>,
+    /// Whether to try to prove what the change cannot do; takes seconds.
+    #[serde(default)]
+    pub prove: bool,
 }
 
 /// What a change would do. Only a plan that found nothing wrong can be published.
@@ -57,6 +61,9 @@ pub struct Plan {
     pub effects: Effects,
     /// What recorded decisions would have been.
     pub replay: Replayed,
+    /// What was proven, if that was asked for; it steers nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Analysis>,
     /// What to send with the publication; absent when this cannot be published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
@@ -121,7 +128,7 @@ impl App {
         let sample = sample_of(&mut read, &scope).await?;
         let before = self.rules_of(&mut read, &scope.team).await?;
         drop(read);
-        let _turn = self.planning.acquire().await.map_err(Error::internal)?;
+        let turn = self.planning.acquire().await.map_err(Error::internal)?;
         let draft = draft_check(&self.policies, scope.team.preset, proposal.text).await?;
         let last = proposal.replay.unwrap_or(REPLAYED);
         let replay = self.replay_run(&scope, &before, &draft.rules, super::policy_replays::Span::last(last)?);
@@ -132,7 +139,12 @@ impl App {
             None => Some(self.plan_digest(&scope, &draft.text, &cases)?),
             Some(_) => None,
         };
+        drop(turn);
         let older = live.map(|row| row.text).unwrap_or_default();
+        let proof = match proposal.prove {
+            true => Some(self.analysis(scope.team.preset, older.clone(), draft.text.clone()).await?),
+            false => None,
+        };
         Ok(Plan {
             base: scope.team.policy_version,
             digest: digest(&draft.text),
@@ -144,6 +156,7 @@ impl App {
             failed,
             effects,
             replay,
+            proof,
             plan,
             blocked,
         })

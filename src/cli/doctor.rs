@@ -15,7 +15,8 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    config::{Config, Database},
+    config::{Config, Database, Prove},
+    policy::solver_version,
     time::{Clock, SystemClock, Timestamp},
 };
 
@@ -54,9 +55,10 @@ impl Check {
 
 /// Looks at everything; the exit code tells whether anything is broken.
 pub(crate) fn run(settings: &Settings) -> Result<Answer, Failure> {
-    let mut checks = Vec::new();
+    let (mut checks, mut prove) = (Vec::new(), Prove::default());
     match settings.load() {
         Ok(config) => {
+            prove.clone_from(&config.prove);
             checks.push(Check::new("settings", Verdict::Fine, "they can be used", ""));
             checks.push(data_dir(&config.data_dir));
             checks.push(database(&config));
@@ -69,6 +71,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Answer, Failure> {
         )),
     }
     checks.push(docker(Path::new(DOCKER_SOCKET)));
+    checks.push(solver(&prove));
     checks.push(clock(SystemClock.now()));
     let broken = checks.iter().any(|check| check.verdict == Verdict::Broken);
     let item = |check: &Check| {
@@ -157,6 +160,19 @@ fn docker(socket: &Path) -> Check {
     }
 }
 
+/// There is a solver for proofs about policies.
+fn solver(settings: &Prove) -> Check {
+    match solver_version(settings) {
+        Ok(version) => Check::new("solver", Verdict::Fine, version, ""),
+        Err(why) => Check::new(
+            "solver",
+            Verdict::Weak,
+            why.to_string(),
+            "`apt-get install cvc5`, or name another place with policy.prove.solver; only proofs need it",
+        ),
+    }
+}
+
 /// The clock was set: every bill depends on it.
 fn clock(now: Timestamp) -> Check {
     if now < OLDEST {
@@ -189,6 +205,16 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         assert_eq!(data_dir(&file).verdict, Verdict::Broken);
         assert_eq!(data_dir(&folder.path().join("absent")).verdict, Verdict::Fine);
+    }
+
+    #[test]
+    fn a_solver_tells_its_version_and_another_program_is_none() {
+        let named = |solver: &str| Prove { solver: solver.to_owned(), ..Prove::default() };
+        let found = solver(&named("cvc5"));
+        assert!(found.verdict == Verdict::Fine && found.found.starts_with("cvc5 "), "{found:?}");
+        for none in ["/usr/bin/no-such-solver", "true"] {
+            assert_eq!(solver(&named(none)).verdict, Verdict::Weak, "{none}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
     call::Call,
     output::{Answer, Column},
     policy_files::{Folder, samples_write},
+    policy_proofs::{Required, proof_page},
     problem::Failure,
 };
 use crate::{app::policy_plans::files_check, model::team::Preset};
@@ -105,6 +106,17 @@ pub(crate) enum PolicyCommand {
         /// Recorded decisions to ask again
         #[arg(long, value_name = "COUNT")]
         replay: Option<u32>,
+        /// Try to prove what the change cannot do, too
+        #[arg(long)]
+        prove: bool,
+    },
+    /// Try to prove what publishing the folder can and cannot change
+    Prove {
+        #[command(flatten)]
+        at: At,
+        /// Fail unless this is proved; can be given again
+        #[arg(long, value_name = "CLAIM")]
+        require: Vec<Required>,
     },
     /// Ask recorded decisions again of the folder's policies
     Replay {
@@ -210,14 +222,25 @@ impl PolicyCommand {
                     live["version"]
                 )))
             }
-            Self::Plan { at, replay } => {
+            Self::Plan { at, replay, prove } => {
                 checked(&at.folder, false)?;
                 let folder = Folder::read(&at.folder)?;
-                let body = json!({ "text": folder.text, "cases": folder.cases, "replay": replay });
+                let body =
+                    json!({ "text": folder.text, "cases": folder.cases, "replay": replay, "prove": prove });
                 let plan = client.post(&["teams", team, "policies:plan"], body).await?;
                 let page = plan_page(&plan);
                 let answer = Answer::Page(plan.clone(), page);
                 Ok(if plan["plan"].is_null() { Answer::Alarm(Box::new(answer)) } else { answer })
+            }
+            Self::Prove { at, require } => {
+                checked(&at.folder, false)?;
+                let folder = Folder::read(&at.folder)?;
+                let proof =
+                    client.post(&["teams", team, "policies:prove"], json!({ "text": folder.text })).await?;
+                let page = proof_page(&proof);
+                let proved = require.iter().all(|claim| claim.is_proved(&proof));
+                let answer = Answer::Page(proof, page);
+                Ok(if proved { answer } else { Answer::Alarm(Box::new(answer)) })
             }
             Self::Replay { at, last, since, until } => {
                 let folder = Folder::read(&at.folder)?;
@@ -410,6 +433,13 @@ fn plan_page(plan: &Value) -> String {
     }
     page.push('\n');
     page += &replay_page(&plan["replay"]);
+    match plan["proof"]["analysis"].as_str() {
+        Some("done") => page += &format!("\n{}", proof_page(&plan["proof"])),
+        Some(_) => {
+            let _ = writeln!(page, "\nNothing is proved: {}.", said(&plan["proof"]["detail"]));
+        }
+        None => {}
+    }
     let _ = match plan["plan"].as_str() {
         Some(digest) => {
             writeln!(page, "\nTo publish exactly this: muster policy publish --plan {digest} --reason …")
@@ -478,12 +508,12 @@ fn counted(policies: usize) -> String {
     }
 }
 
-fn list_of(value: &Value) -> &[Value] {
+pub(super) fn list_of(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// Text of an answer. Control characters would let a name rewrite the terminal.
-fn said(value: &Value) -> String {
+pub(super) fn said(value: &Value) -> String {
     let text = value.as_str().unwrap_or("-");
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

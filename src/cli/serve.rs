@@ -10,7 +10,7 @@ use crate::{
     api::router::{DoorSettings, router, serve as serve_until},
     app::{App, Parts, Settings, StatementSettings, secrets::Seal},
     chance::{Chance, SystemChance},
-    config::{Config, Database},
+    config::{Config, Database, Prove},
     plugins::{self, Compiler, PluginSettings, Plugins},
     policy::Policies,
     store::Db,
@@ -111,6 +111,14 @@ async fn open(config: &Config) -> crate::error::Result<(App, Option<crate::app::
         },
         runway_least: Span::from_seconds(i64::from(config.metering.runway_least())),
         webhooks_allow: config.webhooks_allow.clone(),
+        // An answer that comes after the request's time is heard by nobody.
+        prove: Prove {
+            total_seconds: config
+                .prove
+                .total_seconds
+                .min(config.limits.request_seconds.saturating_sub(3).max(1)),
+            ..config.prove.clone()
+        },
     };
     let (policies, plugins) = (Arc::new(policies), Arc::new(plugins));
     App::open(Parts { db, policies, plugins, providers: Vec::new(), seal, settings, clock, chance }).await

@@ -147,6 +147,7 @@ actions! {
     ExplainDecision = "explainDecision" in "policy" View;
     PlanPolicies = "planPolicies" in "policy" Write;
     ReplayPolicies = "replayPolicies" in "policy" Write;
+    ProvePolicies = "provePolicies" in "policy" Write;
     PublishPolicies = "publishPolicies" in "policy" Write;
     // Money.
     GetBalance = "getBalance" in "balance" View;

@@ -8,7 +8,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use cedar_policy::{
-    Effect, Entities, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Response, Schema,
+    ActionConstraint, Effect, Entities, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Response,
+    Schema,
 };
 
 use super::{Error, text};
@@ -94,7 +95,8 @@ impl Index {
     ) -> Result<Self, Error> {
         let mut scoped = Vec::new();
         for policy in policies.iter().filter(|policy| text::may_concern(policy, principal_type)) {
-            scoped.push((text::action_scope(policy), text::without_action_scope(policy)?));
+            let is_exact = matches!(policy.action_constraint(), ActionConstraint::Eq(_));
+            scoped.push((text::action_scope(policy), is_exact, text::without_action_scope(policy)?));
         }
         let mut sets: HashMap<Vec<usize>, Arc<PolicySet>> = HashMap::new();
         let mut entries = HashMap::new();
@@ -106,12 +108,17 @@ impl Index {
                 continue;
             }
             let groups: Vec<&EntityUid> = actions.ancestors(action).into_iter().flatten().collect();
-            let speaks = |scope: &Option<Vec<EntityUid>>| match scope {
+            // `action == Action::"view"` is about the group itself and not about what is in it.
+            let speaks = |scope: &Option<Vec<EntityUid>>, is_exact: bool| match scope {
                 None => true,
-                Some(scope) => scope.iter().any(|uid| uid == action || groups.contains(&uid)),
+                Some(scope) => scope.iter().any(|uid| uid == action || !is_exact && groups.contains(&uid)),
             };
-            let speaking: Vec<usize> =
-                scoped.iter().enumerate().filter(|(_, (scope, _))| speaks(scope)).map(|(at, _)| at).collect();
+            let speaking: Vec<usize> = scoped
+                .iter()
+                .enumerate()
+                .filter(|(_, (scope, is_exact, _))| speaks(scope, *is_exact))
+                .map(|(at, _)| at)
+                .collect();
             if only_spoken && (speaking.is_empty() || !is_teams(&groups)) {
                 continue;
             }
@@ -119,7 +126,7 @@ impl Index {
                 Some(set) => Arc::clone(set),
                 None => {
                     let speakers = scoped.iter().enumerate().filter(|(at, _)| speaking.contains(at));
-                    let set = PolicySet::from_policies(speakers.map(|(_, (_, policy))| policy.clone()));
+                    let set = PolicySet::from_policies(speakers.map(|(_, (_, _, policy))| policy.clone()));
                     Arc::clone(sets.entry(speaking).or_insert(Arc::new(set.map_err(Error::value)?)))
                 }
             };

@@ -11,7 +11,8 @@ use std::{
 };
 
 use cedar_policy::{
-    Effect, Policy, PolicyId, PolicySet, PrincipalConstraint, Schema, ValidationMode, Validator,
+    ActionConstraint, Effect, Policy, PolicyId, PolicySet, PrincipalConstraint, Schema, ValidationMode,
+    Validator,
 };
 use cedar_policy_formatter::{Config, policies_str_to_pretty};
 use miette::Diagnostic;
@@ -147,7 +148,7 @@ impl Policies {
 
     /// The schema as a member sees it who asks about the team's nouns. Nobody else asks a team's policies, and about
     /// nothing else, so that they need not say `principal is Member` before they look at a member.
-    fn members_schema(&self) -> &Schema {
+    pub(super) fn members_schema(&self) -> &Schema {
         self.members_schema.get_or_init(|| {
             // It differs from the shipped schema, which was read, only in what is left out. A test reads it.
             let read = Schema::from_cedarschema_str(&members_text());
@@ -183,6 +184,14 @@ impl Policies {
             } else if !is_team_wide(name) && !above.any(|group| is_team_wide(group.id().unescaped())) {
                 complain(format!("{name} is not about a team's nouns; a team cannot permit or forbid it"));
             }
+        }
+        if let ActionConstraint::Eq(group) = policy.action_constraint()
+            && self.actions.ancestors(&group).is_some()
+            && !crate::model::action::Action::ALL.iter().any(|leaf| leaf.name() == group.id().unescaped())
+        {
+            complain(format!(
+                "{group} is a group of actions, and `action ==` is not about what is in it: say `action in [{group}]`"
+            ));
         }
         let Ok(json) = policy.to_json() else {
             return complain("this policy cannot be taken apart; write it more plainly".to_owned());

@@ -17,6 +17,7 @@ mod floor;
 mod index;
 mod lint;
 mod matrix;
+mod prove;
 mod recent;
 mod replay;
 mod request;
@@ -33,7 +34,7 @@ use std::{
     sync::OnceLock,
 };
 
-use cedar_policy::{Authorizer, Decision as Verdict, Entities, Request, Response, Schema};
+use cedar_policy::{Authorizer, Decision as Cedar, Entities, Request, Response, Schema};
 use sha2::{Digest, Sha256};
 
 pub use self::{
@@ -42,6 +43,9 @@ pub use self::{
     effects::{Change, Effects, Sample},
     lint::{Draft, Fault, MOST_BYTES, MOST_POLICIES, digest},
     matrix::{Reach, Row},
+    prove::{
+        Answered, Claim, Comparison, Example, Finding, Proof, Proven, Unproven, Verdict, solver_version,
+    },
     replay::{Flip, Recorded, Replayed},
     request::{
         BudgetRoom, Confirmation, Facts, Launch, MemberPrincipal, PriceChange, PriceEvidence, Principal,
@@ -135,7 +139,7 @@ struct Heard<'a> {
 impl<'a> Heard<'a> {
     fn of(response: &Response, index: &'a Index) -> Self {
         Self {
-            allowed: response.decision() == Verdict::Allow,
+            allowed: response.decision() == Cedar::Allow,
             notes: index.speaking(response),
             errors: response.diagnostics().errors().map(ToString::to_string).collect(),
         }

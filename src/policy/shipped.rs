@@ -27,6 +27,9 @@ pub(crate) const PLATFORM: [Text; 4] = [
     text!("platform/visibility.cedar"),
 ];
 
+/// What is true of every question, for proofs; no decision reads it.
+pub(crate) const FACTS: Text = text!("proofs/facts.cedar");
+
 /// The roles of a team with this preset.
 pub(crate) const fn preset(preset: Preset) -> Text {
     match preset {

@@ -17,8 +17,13 @@ pub(crate) fn schema(text: &Text) -> Result<Schema, Error> {
 
 /// Reads a text: every policy gets the id that its `@id` says.
 pub(crate) fn policies(text: &Text) -> Result<Vec<Policy>, Error> {
-    let broken = |why: String| Error::Text { path: text.path.to_owned(), why };
-    let set = PolicySet::from_str(text.text).map_err(|e| broken(e.to_string()))?;
+    named(text.path, text.text)
+}
+
+/// Reads what `path` stands for: every policy gets the id that its `@id` says.
+pub(crate) fn named(path: &str, text: &str) -> Result<Vec<Policy>, Error> {
+    let broken = |why: String| Error::Text { path: path.to_owned(), why };
+    let set = PolicySet::from_str(text).map_err(|e| broken(e.to_string()))?;
     if set.num_of_templates() > 0 {
         return Err(broken("templates are not used here: grants to one member are attributes".to_owned()));
     }

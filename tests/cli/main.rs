@@ -53,7 +53,7 @@ fn doctor_tells_in_json_what_it_found() {
     let output = desk.output(&["doctor", "--output", "json", "--data-dir", "/proc/nowhere/at-all"]);
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let names: Vec<_> = found["items"].as_array().unwrap().iter().map(|item| item["check"].clone()).collect();
-    assert_eq!(names, ["settings", "data folder", "database", "Docker", "clock"]);
+    assert_eq!(names, ["settings", "data folder", "database", "Docker", "solver", "clock"]);
     let broken = desk.output(&["doctor", "--listen", "nowhere"]);
     assert_eq!(broken.status.code(), Some(1));
 }

@@ -47,6 +47,7 @@ pub(crate) struct Site {
 pub(crate) struct Extra {
     pub(crate) providers: Vec<Arc<dyn Provider>>,
     pub(crate) two_person_above: Option<Credits>,
+    pub(crate) prove: muster::config::Prove,
 }
 
 /// An answer of the server.
@@ -117,7 +118,11 @@ impl Site {
             plugins: plugins(Limits::default()).into(),
             providers: extra.providers,
             seal: Seal::new(&[7; 32]),
-            settings: Settings { two_person_above: extra.two_person_above, ..settings(&folder) },
+            settings: Settings {
+                two_person_above: extra.two_person_above,
+                prove: extra.prove,
+                ..settings(&folder)
+            },
             clock: clock.clone(),
             chance: chance.clone(),
         };
@@ -315,6 +320,7 @@ fn settings(folder: &tempfile::TempDir) -> Settings {
         statements: Default::default(),
         runway_least: Span::from_seconds(95),
         webhooks_allow: "127.0.0.1".parse().unwrap(),
+        prove: Default::default(),
     }
 }
 

@@ -9,6 +9,7 @@ mod postgres;
 mod site;
 
 mod guide;
+mod proofs;
 mod publishing;
 mod questions;
 mod scene;

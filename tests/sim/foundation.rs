@@ -67,6 +67,7 @@ pub(crate) fn settings(interval: Span, runway: Span, folder: &Path) -> Settings 
         statements: StatementSettings::default(),
         runway_least: interval,
         webhooks_allow: "127.0.0.1".parse().unwrap(),
+        prove: Default::default(),
     }
 }
 

@@ -283,6 +283,11 @@ fn each_fault_is_told_with_its_place() {
             "not about a team's nouns",
         ),
         (
+            "@id(\"a\") permit (principal, action == Action::\"instance:view\", resource);".to_owned(),
+            (1, 1),
+            "say `action in [Action::\"instance:view\"]`",
+        ),
+        (
             "@id(\"a\") permit (principal, action == Action::\"LaunchRocket\", resource);".to_owned(),
             (1, 1),
             "there is no action \"LaunchRocket\"",

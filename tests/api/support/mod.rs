@@ -92,6 +92,7 @@ fn settings(folder: &TempDir) -> Settings {
         statements: Default::default(),
         runway_least: Span::from_seconds(95),
         webhooks_allow: Default::default(),
+        prove: Default::default(),
     }
 }
 
