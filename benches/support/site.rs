@@ -216,6 +216,7 @@ fn team_row(id: TeamId, slug: &str, now: Timestamp) -> TeamRow {
         terms: TeamTerms::default(),
         credit_limit: Credits::ZERO,
         policy_version: 0,
+        policy_shadow: 0,
         version: 1,
         created_at: now,
     }

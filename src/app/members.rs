@@ -243,6 +243,17 @@ pub(crate) async fn member_in(conn: &mut Conn, scope: &Scope, id: MemberId) -> R
 }
 
 impl App {
+    /// For the sentence of a refusal: what the owner of the thing is called, if whoever asks may see who that is.
+    pub(super) async fn owner_facts(&self, conn: &mut Conn, scope: &Scope, owner: MemberId) -> Result<Facts> {
+        if scope.member.as_ref().is_some_and(|member| member.id == owner) {
+            return Ok(Facts::default());
+        }
+        let row = member_in(conn, scope, owner).await?;
+        let (principal, account) = (&scope.asker.principal, account_of(&row));
+        let may = self.policies.may(principal, Action::GetMember, &account, &Facts::default());
+        Ok(Facts { owner_name: may.then_some(row.account), ..Facts::default() })
+    }
+
     /// Issues an account, with its first credits, and answers what its holder needs to sign in.
     pub async fn member_create(&self, op: &Op, team: &str, new: NewMember) -> Result<IssuedMember> {
         let account = new.check()?;

@@ -61,6 +61,7 @@ mod revisions;
 mod rule_book;
 pub mod secrets;
 mod setup;
+pub mod shadows;
 pub mod snapshots;
 mod snapshotting;
 mod starting;
@@ -159,6 +160,7 @@ pub struct App {
     /// Turns at working out what policies would do, so that plans leave the other processors to requests.
     pub(crate) planning: tokio::sync::Semaphore,
     pub(crate) recorder: recorder::Recorder,
+    pub(crate) shadows: shadows::Shadows,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
@@ -216,6 +218,7 @@ impl App {
             rule_book: rule_book::RuleBook::default(),
             planning: tokio::sync::Semaphore::new(PLANS_AT_ONCE),
             recorder: recorder::Recorder::default(),
+            shadows: shadows::Shadows::default(),
             clock,
             chance,
         };

@@ -82,6 +82,11 @@ pub struct Checked {
     pub failed: Vec<Failed>,
 }
 
+/// What the roles of a preset may do: in words, and as rules.
+pub fn preset_pages(preset: Preset) -> (&'static str, &'static str) {
+    crate::policy::preset_pages(preset)
+}
+
 /// Checks a text and its cases without a server, by the very code that a server checks them with.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ mod output;
 mod people;
 mod policy;
 mod policy_files;
+mod policy_shadow;
 mod price;
 mod problem;
 mod profile;

@@ -8,6 +8,7 @@
 
 mod advice;
 mod asking;
+mod beside;
 mod cases;
 mod decision;
 mod effects;
@@ -37,6 +38,7 @@ use cedar_policy::{Authorizer, Decision as Verdict, Entities, Request, Response,
 use sha2::{Digest, Sha256};
 
 pub use self::{
+    beside::{Answered, Beside},
     cases::{Case, Expected, Failed, Money, Thing, Who, Whose},
     decision::{Decision, Determining, Permit, Refusal, Versions},
     effects::{Change, Effects, Sample},
@@ -120,6 +122,11 @@ pub struct Policies {
     actions: Entities,
     /// The schema as a member sees it; made when the first team writes a policy.
     members_schema: OnceLock<Schema>,
+}
+
+/// What the roles of a team with this preset may do, in plain words, and the rules that say so to the engine.
+pub fn preset_pages(preset: Preset) -> (&'static str, &'static str) {
+    (shipped::prose(preset), shipped::preset(preset).text)
 }
 
 /// What the policies said to a question: those of the shipped texts, and beside them those of the team.

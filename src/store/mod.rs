@@ -44,6 +44,7 @@ pub mod record;
 pub mod requests;
 mod revisions;
 pub mod sessions;
+pub mod shadows;
 mod shares;
 pub mod snapshots;
 pub mod statements;

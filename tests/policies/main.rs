@@ -12,4 +12,5 @@ mod guide;
 mod publishing;
 mod questions;
 mod scene;
+mod shadows;
 mod together;
