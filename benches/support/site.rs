@@ -116,6 +116,7 @@ impl Site {
             memory_bytes: 64 << 20,
             price_per_hour: credits(1),
             published: true,
+            labels: Json(Default::default()),
             version: 1,
             created_at: self.op.now(),
         };

@@ -415,7 +415,7 @@ pub(super) fn name_of(resource: &Resource) -> String {
         Resource::Record { team, owner: None } => team.to_string(),
         Resource::Record { owner: Some(owner), .. } | Resource::Instance { owner, .. } => owner.to_string(),
         Resource::Member { id, .. } => id.to_string(),
-        Resource::Offer { region, instance_type, accelerator } => {
+        Resource::Offer { region, instance_type, accelerator, .. } => {
             format!("{region}/{instance_type}/{accelerator}")
         }
         Resource::Image { name } => name.clone(),

@@ -460,6 +460,7 @@ impl InstanceRow {
             accelerator: product.accelerator,
             image: image.name,
             product: product.name,
+            product_labels: product.labels.0,
             gpus: self.gpus,
         })
     }

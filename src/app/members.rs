@@ -503,13 +503,12 @@ fn issue_outcome<'a>(scope: &Scope, issued: &'a IssuedMember, status: u16) -> Ou
     }
 }
 
-/// The row after a change. An issued account becomes active by its first password and by nothing else, so it can
-/// neither be suspended nor made active.
-/// The most labels of a member, and the longest one.
+/// The most labels of a member or a product, and the longest one.
 const MOST_LABELS: usize = 16;
 const LONGEST_LABEL: usize = 32;
 
-fn labelled(labels: &BTreeSet<String>, findings: &mut Findings) {
+/// Refuses labels that are too many, too long, or of other letters.
+pub(super) fn labelled(labels: &BTreeSet<String>, findings: &mut Findings) {
     findings.check(labels.len() <= MOST_LABELS, "/labels", format!("at most {MOST_LABELS} labels"));
     for (index, label) in labels.iter().enumerate().take(MOST_LABELS) {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
@@ -522,6 +521,8 @@ fn labelled(labels: &BTreeSet<String>, findings: &mut Findings) {
     }
 }
 
+/// The row after a change. An issued account becomes active by its first password and by nothing else, so it can
+/// neither be suspended nor made active.
 fn changed(mut row: MemberRow, change: MemberChange, preset: Preset) -> Result<MemberRow> {
     row.alias = change.alias.unwrap_or(row.alias);
     row.note = change.note.unwrap_or(row.note);

@@ -414,7 +414,11 @@ fn plan_page(plan: &Value) -> String {
         let _ = writeln!(page, "{} questions were asked: nobody gains and nobody loses.", effects["asked"]);
     }
     for change in changes {
-        let label = change["label"].as_str().map(|label| format!(" labelled {label}")).unwrap_or_default();
+        let label = match (change["account"].as_str(), change["label"].as_str()) {
+            (Some(account), _) => format!(" {account}"),
+            (None, Some(label)) => format!(" labelled {label}"),
+            (None, None) => String::new(),
+        };
         let _ = writeln!(
             page,
             "{}{label}, {}: gains {} and loses {} of {} questions\n  such as {}",

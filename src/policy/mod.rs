@@ -17,7 +17,9 @@ mod explain;
 mod floor;
 mod index;
 mod lint;
+mod lists;
 mod matrix;
+mod named;
 mod recent;
 mod replay;
 mod request;
@@ -41,9 +43,10 @@ pub use self::{
     beside::{Answered, Beside},
     cases::{Case, Expected, Failed, Money, Thing, Who, Whose},
     decision::{Decision, Determining, Permit, Refusal, Versions},
-    effects::{Change, Effects, Sample},
+    effects::{Change, Effects, Person, Sample},
     lint::{Draft, Fault, MOST_BYTES, MOST_POLICIES, digest},
     matrix::{Reach, Row},
+    named::Named,
     replay::{Flip, Recorded, Replayed},
     request::{BudgetRoom, Confirmation, Facts, Launch, MemberPrincipal, Principal, Resource},
     rules::Rules,
