@@ -128,12 +128,18 @@ impl Bare {
     }
 }
 
-fn fresh<T: Id>() -> T {
+/// A fresh id.
+pub(crate) fn fresh<T: Id>() -> T {
     T::fresh(SystemClock.now(), &SystemChance)
 }
 
 fn member(team: TeamId, id: MemberId) -> Principal {
-    Principal::Member(Arc::new(MemberPrincipal {
+    Principal::Member(Arc::new(seat(team, id)))
+}
+
+/// A member with a session and no limits.
+pub(crate) fn seat(team: TeamId, id: MemberId) -> MemberPrincipal {
+    MemberPrincipal {
         id,
         team,
         role: Role::Member,
@@ -147,10 +153,11 @@ fn member(team: TeamId, id: MemberId) -> Principal {
         version: 1,
         wall: Default::default(),
         rules: None,
-    }))
+    }
 }
 
-fn instance(team: TeamId, owner: MemberId) -> Resource {
+/// The member's own small instance.
+pub(crate) fn instance(team: TeamId, owner: MemberId) -> Resource {
     Resource::Instance {
         team,
         owner,
@@ -159,6 +166,7 @@ fn instance(team: TeamId, owner: MemberId) -> Resource {
         accelerator: NO_ACCELERATOR.to_owned(),
         image: "base".to_owned(),
         product: "small".to_owned(),
+        product_labels: Default::default(),
         gpus: 0,
     }
 }

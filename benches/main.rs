@@ -13,14 +13,18 @@
     reason = "a bench prints ratios and stops where something is wrong"
 )]
 
+mod authorize;
 mod capture;
 mod decision;
 mod launch;
+mod offers;
+mod policy_changes;
 mod read;
 mod reserve;
 mod running;
 mod start;
 mod support;
+mod team_policies;
 
 use std::time::Instant;
 
@@ -31,12 +35,12 @@ use support::report::{Bar, Report};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    // Cargo adds `--bench`; what is left are the names of bars, or the yardstick server of P3.
+    // Cargo adds `--bench`; what is left are the names of bars, or a yardstick server of P3 or P4.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    if let [command, address] = words.as_slice()
-        && command == read::HELLO
-    {
-        return read::hello_serve(address);
+    match words.as_slice() {
+        [command, address] if command == read::HELLO => return read::hello_serve(address),
+        [command, address] if command == authorize::CEDAR => return authorize::cedar_serve(address),
+        _ => {}
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let report = runtime.block_on(measure(&words));
@@ -54,8 +58,20 @@ async fn measure(names: &[String]) -> Report {
     if wanted(&["P1"]) {
         add(&mut report, async { decision::measure() }).await;
     }
+    if wanted(&["P2"]) {
+        add(&mut report, async { team_policies::measure() }).await;
+    }
     if wanted(&["P3"]) {
         add(&mut report, read::measure()).await;
+    }
+    if wanted(&["P4"]) {
+        add(&mut report, authorize::measure()).await;
+    }
+    if wanted(&["P5"]) {
+        add(&mut report, async { offers::measure() }).await;
+    }
+    if wanted(&["plan", "publish", "replay"]) {
+        add(&mut report, policy_changes::measure()).await;
     }
     if wanted(&["B1"]) {
         add(&mut report, capture::measure_postgres()).await;

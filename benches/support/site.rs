@@ -116,6 +116,7 @@ impl Site {
             memory_bytes: 64 << 20,
             price_per_hour: credits(1),
             published: true,
+            labels: Json(Default::default()),
             version: 1,
             created_at: self.op.now(),
         };
@@ -216,6 +217,7 @@ fn team_row(id: TeamId, slug: &str, now: Timestamp) -> TeamRow {
         terms: TeamTerms::default(),
         credit_limit: Credits::ZERO,
         policy_version: 0,
+        policy_shadow: 0,
         version: 1,
         created_at: now,
     }

@@ -26,6 +26,7 @@ mod problem;
 mod quotas;
 mod requests;
 pub mod router;
+mod shadows;
 mod snapshots;
 mod statements;
 mod storage_rates;

@@ -22,7 +22,8 @@ use super::{
     extract::Deepest,
     health, instances, lots, me, members, openapi, operator, payments, policies, prices,
     problem::{self, Problem},
-    quotas, requests, snapshots, statements, storage_rates, teams, terms, top_ups, users, vouchers, webhooks,
+    quotas, requests, shadows, snapshots, statements, storage_rates, teams, terms, top_ups, users, vouchers,
+    webhooks,
 };
 use crate::{
     app::App,
@@ -82,6 +83,10 @@ fn nouns(settings: &DoorSettings) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(policies::replay_policies).layer(texts))
         .routes(routes!(policies::prove_policies).layer(texts))
         .routes(routes!(policies::publish_policies).layer(texts))
+        .routes(
+            routes!(shadows::start_policy_shadow, shadows::get_policy_shadow, shadows::stop_policy_shadow)
+                .layer(texts),
+        )
         .routes(routes!(policies::authorize))
         .routes(routes!(policies::explain_decision))
         .routes(routes!(members::create_member, members::list_members))

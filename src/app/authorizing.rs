@@ -17,7 +17,7 @@ use crate::{
     error::{Denial, Error, Findings, Result},
     ids::{DecisionId, InstanceId, MemberId},
     model::{
-        action::Action,
+        action::{Action, Verb},
         quota::{Limits, Usage},
     },
     money::Credits,
@@ -39,7 +39,7 @@ pub struct Questions {
 #[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
-    /// For what: an operationId, such as `createInstance`.
+    /// For what: an operationId, such as `createInstance`, or all that a group stands for, such as `instance:write`.
     pub action: String,
     /// For whom; the caller when absent.
     #[serde(default)]
@@ -123,6 +123,15 @@ pub struct Explained {
 /// The most questions of one request.
 const MOST: usize = 200;
 
+/// What a question is for.
+#[derive(Clone, Copy)]
+enum Deed<'a> {
+    /// One operation.
+    Action(Action),
+    /// A kind of noun and a verb: also for nouns that have no operation yet.
+    Group(&'a str, Verb),
+}
+
 impl App {
     /// Answers questions about the caller, and about others to whom it may see the permissions of.
     pub async fn authorize(&self, op: &Op, team: &str, asked: Questions) -> Result<Answers> {
@@ -155,17 +164,24 @@ impl App {
         question: &Question,
         pointer: &str,
     ) -> Result<Answer> {
-        let action = Action::ALL.iter().copied().find(|action| action.operation() == question.action);
-        let action = action.ok_or_else(|| {
-            Error::field(
-                &format!("{pointer}/action"),
-                "an operationId, such as createInstance; the API lists them",
-            )
-        })?;
+        let deed = self.deed(question, pointer)?;
         let scope = self.seen_as(op, conn, scope, question).await?;
         let member = scope.member()?.clone();
-        let (resource, facts) = self.put_together(op, conn, &scope, action, question).await?;
-        let decision = self.decide(&scope.asker, action, &resource, &facts);
+        if let Some(owner) = question.owner {
+            // Whose thing it would be has to be somebody of this team: nobody else's is asked about here.
+            member_in(conn, &scope, owner).await?;
+        }
+        let decision = match deed {
+            Deed::Action(action) => {
+                let (resource, facts) = self.put_together(op, conn, &scope, action, question).await?;
+                self.decide(&scope.asker, action, &resource, &facts)
+            }
+            Deed::Group(kind, verb) => {
+                let resource = Resource::Record { team: scope.team.id, owner: question.owner };
+                let principal = &scope.asker.principal;
+                self.policies.decide_group(principal, kind, verb, &resource, &Facts::default())
+            }
+        };
         Ok(Answer {
             decision: Expected::of(decision.allowed()),
             action: question.action.clone(),
@@ -176,6 +192,37 @@ impl App {
             limits: member.limits_at(op.now(), &scope.team.limits),
             usage: conn.usage_fetch(&member.id.to_string()).await?,
         })
+    }
+
+    /// What a question is for.
+    fn deed<'a>(&self, question: &'a Question, pointer: &str) -> Result<Deed<'a>> {
+        let asked = question.action.as_str();
+        if let Some(action) = Action::ALL.iter().copied().find(|action| action.operation() == asked) {
+            return Ok(Deed::Action(action));
+        }
+        let verb = |word| match word {
+            "view" => Some(Verb::View),
+            "use" => Some(Verb::Use),
+            "write" => Some(Verb::Write),
+            _ => None,
+        };
+        // Not every noun has all three verbs; what nobody can do is answered with a no.
+        let is_teams = |kind: &str| self.policies.is_scope(&format!("{kind}:view"));
+        let group = asked.split_once(':').filter(|(kind, _)| is_teams(kind));
+        let group = group.and_then(|(kind, word)| Some((kind, verb(word)?)));
+        let (kind, verb) = group.ok_or_else(|| {
+            let told = "an operationId, such as createInstance, or a group of a team's nouns, such as instance:write; \
+                        the API and `docs/policy.md` list them";
+            Error::field(&format!("{pointer}/action"), told)
+        })?;
+        let Question { instance, product, image, unit_qty, account, .. } = question;
+        let is_precise = instance.is_some() || product.is_some() || image.is_some();
+        if is_precise || unit_qty.is_some() || account.is_some() {
+            let told = "a group is asked about what belongs to somebody (`owner`) or to the team, and about nothing \
+                        more precise; ask for an operation";
+            return Err(Error::field(&format!("{pointer}/action"), told));
+        }
+        Ok(Deed::Group(kind, verb))
     }
 
     /// The team as the one whom the question is about sees it. What others may do is for those who see permissions.
@@ -200,7 +247,8 @@ impl App {
         if let Some(at) = question.at {
             principal.wall = scope.team.terms.time_zone.wall_at(at);
         }
-        let asker = Asker { principal: Principal::Member(Arc::new(principal)), team: Some(scope.team.id) };
+        let principal = Principal::Member(Arc::new(principal));
+        let asker = Asker { principal, team: Some(scope.team.id), shadow: None };
         Ok(Scope { asker, team: scope.team.clone(), member: Some(member) })
     }
 

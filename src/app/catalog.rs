@@ -39,25 +39,31 @@ impl App {
         let scope = self.enter(op, &mut read, team).await?;
         let whole = Resource::Record { team: scope.team.id, owner: scope.member.as_ref().map(|m| m.id) };
         self.look(op, &scope.asker, Action::ListCatalog, whole, Facts::default()).await?;
-        let visible = |resource: Resource| {
-            self.policies.may(&scope.asker.principal, Action::ListCatalog, &resource, &Facts::default())
-        };
+        let may =
+            |things: &[Resource]| self.policies.may_each(&scope.asker.principal, Action::ListCatalog, things);
         let candidates = read.candidates().await?;
-        let mut products = Vec::new();
-        for row in read.products_published().await? {
-            let offer = Resource::Offer {
+        let rows = read.products_published().await?;
+        let offers: Vec<Resource> = rows
+            .iter()
+            .map(|row| Resource::Offer {
                 region: row.region.clone(),
                 instance_type: row.instance_type.clone(),
                 accelerator: row.accelerator.clone(),
-            };
-            if visible(offer) {
+                product_labels: row.labels.0.clone(),
+            })
+            .collect();
+        let mut products = Vec::new();
+        for (row, shown) in rows.into_iter().zip(may(&offers)) {
+            if shown {
                 let units_available = candidates.iter().map(|host| units(&row, host)).sum::<u32>().min(999);
                 products.push(Offer { product: ProductView::from(row), units_available });
             }
         }
-        let images = read.images_published().await?;
-        let images = images.into_iter().filter(|row| visible(Resource::Image { name: row.name.clone() }));
-        Ok(Catalog { products, images: images.map(ImageView::from).collect() })
+        let rows = read.images_published().await?;
+        let things: Vec<Resource> =
+            rows.iter().map(|row| Resource::Image { name: row.name.clone() }).collect();
+        let images = rows.into_iter().zip(may(&things)).filter(|(_, shown)| *shown);
+        Ok(Catalog { products, images: images.map(|(row, _)| ImageView::from(row)).collect() })
     }
 }
 

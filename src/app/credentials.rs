@@ -142,7 +142,7 @@ impl App {
             return Ok(());
         }
         metrics::counter!("muster_login_failures_total").increment(1);
-        let asker = Asker { principal: Principal::Anonymous, team: None };
+        let asker = Asker { principal: Principal::Anonymous, team: None, shadow: None };
         let decision = self.decide(&asker, Action::Login, &Resource::Site, &Facts::default());
         let permit = decision.permit(op.id())?;
         self.throttle_count(op, subject, &permit).await?;

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::App;
+use super::{
+    App,
+    shadows::{Noted, Shadow},
+};
 use crate::{
     error::{Error, Kind, Replay, Result},
     ids::{AuditId, MemberId, TeamId},
@@ -31,6 +34,8 @@ pub(crate) struct Asker {
     pub(crate) principal: Principal,
     /// The team that is asked about; absent for the site.
     pub(crate) team: Option<TeamId>,
+    /// The candidate that runs beside the team's policies.
+    pub(crate) shadow: Option<Arc<Shadow>>,
 }
 
 /// A caller inside a team.
@@ -47,6 +52,10 @@ impl Scope {
     /// The caller's membership, for what only a member can do.
     pub(crate) fn member(&self) -> Result<&MemberRow> {
         self.member.as_ref().ok_or_else(|| {
+            if !matches!(self.asker.principal, Principal::User { operator: true, .. }) {
+                // To all others a team that is none of theirs is not there.
+                return Error::not_found("team");
+            }
             let told = "only a member of the team can do this; the operator is not one";
             Error::new(Kind::Refused, "not-a-member", told)
         })
@@ -59,6 +68,7 @@ pub(crate) struct Granted {
     stamp: Stamp,
     permit: Permit,
     document: String,
+    noted: Option<Noted>,
 }
 
 /// Who was asked about, for the audit log.
@@ -181,6 +191,7 @@ impl App {
                 conn.member_fetch(*member).await?
             }
         };
+        let mut shadow = None;
         let principal = match &member {
             None => self.visitor(op, conn).await?.principal,
             Some(member) => {
@@ -190,10 +201,11 @@ impl App {
                     return Err(session_ended());
                 }
                 let rules = self.rules_of(conn, &team).await?;
+                shadow = self.shadow_of(op, conn, &team).await?;
                 Principal::Member(Arc::new(seat_of(op, &team, member, rules)))
             }
         };
-        let asker = Asker { principal, team: Some(team.id) };
+        let asker = Asker { principal, team: Some(team.id), shadow };
         Ok(Scope { asker, team, member })
     }
 
@@ -217,7 +229,7 @@ impl App {
             }
             Actor::Anonymous | Actor::System(_) => Principal::Anonymous,
         };
-        Ok(Asker { principal, team: None })
+        Ok(Asker { principal, team: None, shadow: None })
     }
 
     /// Asks the policy within the transaction of a change. A refusal rolls the transaction back and is recorded.
@@ -231,12 +243,14 @@ impl App {
         facts: Facts,
     ) -> Result<(Tx, Granted)> {
         let decision = self.decide(asker, action, &resource, &facts);
-        let document = document_of(asker, &resource, &facts, &decision)?;
+        let document = document_of(&asker.principal, &resource, &facts, &decision)?;
+        let noted = Noted::of(op, asker, action, &resource, &facts, decision.allowed());
         match decision.permit(op.id()) {
-            Ok(permit) => Ok((tx, Granted { action, stamp: Stamp::of(asker), permit, document })),
+            Ok(permit) => Ok((tx, Granted { action, stamp: Stamp::of(asker), permit, document, noted })),
             Err(refusal) => {
                 drop(tx);
                 self.record_refusal(op, asker, &resource, &facts, &refusal).await?;
+                self.shadow_note(noted.map(|noted| noted.recorded(Some(refusal.id()))));
                 Err(refusal.into())
             }
         }
@@ -252,13 +266,19 @@ impl App {
         facts: Facts,
     ) -> Result<()> {
         let decision = self.decide(asker, action, &resource, &facts);
-        if decision.allowed() {
-            self.look_note(op, asker, &resource, &facts, &decision)?;
-        }
+        let noted = Noted::of(op, asker, action, &resource, &facts, decision.allowed());
+        let recorded = match decision.allowed() {
+            true => self.look_note(op, asker, &resource, &facts, &decision)?,
+            false => None,
+        };
         match decision.permit(op.id()) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.shadow_note(noted.map(|noted| noted.recorded(recorded)));
+                Ok(())
+            }
             Err(refusal) => {
                 self.record_refusal(op, asker, &resource, &facts, &refusal).await?;
+                self.shadow_note(noted.map(|noted| noted.recorded(Some(refusal.id()))));
                 Err(refusal.into())
             }
         }
@@ -283,7 +303,7 @@ impl App {
         granted: &Granted,
         outcome: Outcome<'_, T>,
     ) -> Result<()> {
-        let Granted { action, stamp, permit, document } = granted;
+        let Granted { action, stamp, permit, document, noted } = granted;
         let decision = permit.decision();
         tx.decision_insert(&DecisionRow {
             id: permit.id(),
@@ -310,7 +330,10 @@ impl App {
             })
             .await?;
         }
-        Ok(tx.commit(permit).await?)
+        tx.commit(permit).await?;
+        // Only what was done is asked of a candidate: what failed for another reason changed nothing.
+        self.shadow_note(noted.clone().map(|noted| noted.recorded(Some(permit.id()))));
+        Ok(())
     }
 
     /// Commits a change that a loop of the server made.
@@ -344,7 +367,7 @@ impl App {
             action: decision.action().to_owned(),
             resource: target.clone(),
             allowed: false,
-            document: document_of(asker, resource, facts, decision)?,
+            document: document_of(&asker.principal, resource, facts, decision)?,
         })
         .await?;
         let event = Stamp::of(asker).on(event_of(op, team, decision.action(), target));
@@ -371,13 +394,13 @@ pub(crate) async fn team_named(conn: &mut Conn, team: &str) -> Result<TeamRow> {
 
 /// What a decision record keeps: all that is needed to decide again, and what was decided.
 pub(super) fn document_of(
-    asker: &Asker,
+    principal: &Principal,
     resource: &Resource,
     facts: &Facts,
     decision: &Decision,
 ) -> Result<String> {
     let document = serde_json::json!({
-        "principal": asker.principal,
+        "principal": principal,
         "resource": resource,
         "facts": facts,
         "decision": decision,
@@ -392,7 +415,7 @@ pub(super) fn name_of(resource: &Resource) -> String {
         Resource::Record { team, owner: None } => team.to_string(),
         Resource::Record { owner: Some(owner), .. } | Resource::Instance { owner, .. } => owner.to_string(),
         Resource::Member { id, .. } => id.to_string(),
-        Resource::Offer { region, instance_type, accelerator } => {
+        Resource::Offer { region, instance_type, accelerator, .. } => {
             format!("{region}/{instance_type}/{accelerator}")
         }
         Resource::Image { name } => name.clone(),

@@ -358,8 +358,9 @@ impl App {
         tx.team_lock(scope.team.id).await?;
         let mut row = owned(&mut tx, &scope, id).await?;
         let resource = row.resource(&mut tx).await?;
+        let facts = self.owner_facts(&mut tx, &scope, row.member).await?;
         let (mut tx, permit) =
-            self.permit(op, tx, &scope.asker, Action::StopInstance, resource, Facts::default()).await?;
+            self.permit(op, tx, &scope.asker, Action::StopInstance, resource, facts).await?;
         if row.state.is_final() || row.desired == Desired::Released {
             let told = format!("the instance is {} and was given up, so it cannot be stopped", row.state);
             return Err(Error::conflict("illegal-state", told));
@@ -380,8 +381,9 @@ impl App {
         tx.team_lock(scope.team.id).await?;
         let mut row = owned(&mut tx, &scope, id).await?;
         let resource = row.resource(&mut tx).await?;
+        let facts = self.owner_facts(&mut tx, &scope, row.member).await?;
         let (mut tx, permit) =
-            self.permit(op, tx, &scope.asker, Action::ReleaseInstance, resource, Facts::default()).await?;
+            self.permit(op, tx, &scope.asker, Action::ReleaseInstance, resource, facts).await?;
         if row.state.is_final() {
             let told = format!("the instance is {} already", row.state);
             return Err(Error::conflict("illegal-state", told));
@@ -458,6 +460,7 @@ impl InstanceRow {
             accelerator: product.accelerator,
             image: image.name,
             product: product.name,
+            product_labels: product.labels.0,
             gpus: self.gpus,
         })
     }

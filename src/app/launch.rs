@@ -499,6 +499,7 @@ impl Plan {
             accelerator: self.product.accelerator.clone(),
             image: self.image.name.clone(),
             product: self.product.name.clone(),
+            product_labels: self.product.labels.0.clone(),
             gpus: self.gpus,
         })
     }

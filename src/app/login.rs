@@ -116,7 +116,7 @@ impl NamedAccount {
 
 /// The asker of the public routes: whoever comes, comes as nobody.
 fn stranger() -> Asker {
-    Asker { principal: Principal::Anonymous, team: None }
+    Asker { principal: Principal::Anonymous, team: None, shadow: None }
 }
 
 /// The error for a membership that is kept but may do nothing.

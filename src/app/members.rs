@@ -243,6 +243,17 @@ pub(crate) async fn member_in(conn: &mut Conn, scope: &Scope, id: MemberId) -> R
 }
 
 impl App {
+    /// For the sentence of a refusal: what the owner of the thing is called, if whoever asks may see who that is.
+    pub(super) async fn owner_facts(&self, conn: &mut Conn, scope: &Scope, owner: MemberId) -> Result<Facts> {
+        if scope.member.as_ref().is_some_and(|member| member.id == owner) {
+            return Ok(Facts::default());
+        }
+        let row = member_in(conn, scope, owner).await?;
+        let (principal, account) = (&scope.asker.principal, account_of(&row));
+        let may = self.policies.may(principal, Action::GetMember, &account, &Facts::default());
+        Ok(Facts { owner_name: may.then_some(row.account), ..Facts::default() })
+    }
+
     /// Issues an account, with its first credits, and answers what its holder needs to sign in.
     pub async fn member_create(&self, op: &Op, team: &str, new: NewMember) -> Result<IssuedMember> {
         let account = new.check()?;
@@ -492,13 +503,12 @@ fn issue_outcome<'a>(scope: &Scope, issued: &'a IssuedMember, status: u16) -> Ou
     }
 }
 
-/// The row after a change. An issued account becomes active by its first password and by nothing else, so it can
-/// neither be suspended nor made active.
-/// The most labels of a member, and the longest one.
+/// The most labels of a member or a product, and the longest one.
 const MOST_LABELS: usize = 16;
 const LONGEST_LABEL: usize = 32;
 
-fn labelled(labels: &BTreeSet<String>, findings: &mut Findings) {
+/// Refuses labels that are too many, too long, or of other letters.
+pub(super) fn labelled(labels: &BTreeSet<String>, findings: &mut Findings) {
     findings.check(labels.len() <= MOST_LABELS, "/labels", format!("at most {MOST_LABELS} labels"));
     for (index, label) in labels.iter().enumerate().take(MOST_LABELS) {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
@@ -511,6 +521,8 @@ fn labelled(labels: &BTreeSet<String>, findings: &mut Findings) {
     }
 }
 
+/// The row after a change. An issued account becomes active by its first password and by nothing else, so it can
+/// neither be suspended nor made active.
 fn changed(mut row: MemberRow, change: MemberChange, preset: Preset) -> Result<MemberRow> {
     row.alias = change.alias.unwrap_or(row.alias);
     row.note = change.note.unwrap_or(row.note);

@@ -63,6 +63,7 @@ mod revisions;
 mod rule_book;
 pub mod secrets;
 mod setup;
+pub mod shadows;
 pub mod snapshots;
 mod snapshotting;
 mod starting;
@@ -165,6 +166,7 @@ pub struct App {
     /// Turns at proving what policies cannot do.
     pub(crate) proving: policy_proofs::Proving,
     pub(crate) recorder: recorder::Recorder,
+    pub(crate) shadows: shadows::Shadows,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
@@ -223,6 +225,7 @@ impl App {
             planning: tokio::sync::Semaphore::new(PLANS_AT_ONCE),
             proving: policy_proofs::Proving::default(),
             recorder: recorder::Recorder::default(),
+            shadows: shadows::Shadows::default(),
             clock,
             chance,
         };

@@ -209,7 +209,7 @@ impl App {
             let told = "this is no message of the provider: its signature or its form is wrong";
             Error::new(Kind::Unauthenticated, "event-refused", told).with_inside(not_genuine)
         })?;
-        let asker = Asker { principal: Principal::Anonymous, team: None };
+        let asker = Asker { principal: Principal::Anonymous, team: None, shadow: None };
         let tx = self.begin(op).await?;
         let (mut tx, permit) = self
             .permit(op, tx, &asker, Action::ReceiveProviderEvent, Resource::Site, Facts::default())

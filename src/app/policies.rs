@@ -303,6 +303,7 @@ impl App {
             return Err(stale());
         }
         tx.policy_version_insert(&row).await?;
+        self.shadow_published(op, &mut tx, &scope.team, &row.digest).await?;
         let version = VersionView::of(&row, row.number);
         let detail = VersionDetail { version, text: row.text.clone(), cases: candidate.cases };
         let outcome = Outcome {

@@ -1,6 +1,6 @@
 //! Planning a change of a team's policies: everything that can be known before it is made. Nothing is written.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +13,17 @@ use super::{
 pub use crate::policy::Case;
 use crate::{
     error::{Error, Result},
-    model::{action::Action, diff, team::Preset},
+    model::{
+        action::Action,
+        diff,
+        team::{MemberState, Preset},
+    },
     op::Op,
     policy::{
-        Draft, Effects, Facts, Failed, Fault, Policies, Replayed, Resource, Rules, Sample, Thing, digest,
+        Draft, Effects, Facts, Failed, Fault, Person, Policies, Replayed, Resource, Rules, Sample, Thing,
+        digest,
     },
-    store::Conn,
+    store::{Conn, identity::MemberRow},
 };
 
 /// A text to plan.
@@ -89,6 +94,11 @@ pub struct Checked {
     pub failed: Vec<Failed>,
 }
 
+/// What the roles of a preset may do: in words, and as rules.
+pub fn preset_pages(preset: Preset) -> (&'static str, &'static str) {
+    crate::policy::preset_pages(preset)
+}
+
 /// Checks a text and its cases without a server, by the very code that a server checks them with.
 ///
 /// # Errors
@@ -111,6 +121,8 @@ pub fn files_check(preset: Preset, text: &str, cases: &[Case]) -> Result<Checked
     })
 }
 
+/// Accounts that are looked for because a text names them.
+const MOST_NAMED: usize = 20;
 /// Decisions that a plan asks again unless told.
 const REPLAYED: u32 = 1_000;
 
@@ -125,11 +137,12 @@ impl App {
         let live = version_in(&mut read, &scope, scope.team.policy_version).await?;
         let kept = live.as_ref().map(cases_of).transpose()?.unwrap_or_default();
         let cases = proposal.cases.unwrap_or(kept);
-        let sample = sample_of(&mut read, &scope).await?;
+        let mut sample = sample_of(&mut read, &scope).await?;
         let before = self.rules_of(&mut read, &scope.team).await?;
         drop(read);
         let turn = self.planning.acquire().await.map_err(Error::internal)?;
         let draft = draft_check(&self.policies, scope.team.preset, proposal.text).await?;
+        sample.people = self.people_named(&scope, before.iter().chain([&draft.rules])).await?;
         let last = proposal.replay.unwrap_or(REPLAYED);
         let replay = self.replay_run(&scope, &before, &draft.rules, super::policy_replays::Span::last(last)?);
         let replay = replay.await?;
@@ -162,6 +175,42 @@ impl App {
         })
     }
 
+    /// The members whom texts name. A name that nobody has is asked about for every role: it may be given yet.
+    async fn people_named<'a>(
+        &self,
+        scope: &Scope,
+        texts: impl Iterator<Item = &'a Arc<Rules>>,
+    ) -> Result<Vec<Person>> {
+        let (team, preset) = (scope.team.id, scope.team.preset);
+        let (mut accounts, mut ids) = (BTreeSet::new(), BTreeSet::new());
+        for named in texts.map(|rules| rules.named()) {
+            accounts.extend(named.accounts.iter().cloned());
+            ids.extend(named.members.iter().copied());
+        }
+        let mut people = Vec::new();
+        if accounts.is_empty() && ids.is_empty() {
+            return Ok(people);
+        }
+        let mut read = self.db.glance().await?;
+        for account in accounts.into_iter().take(MOST_NAMED) {
+            match read.member_by_account(team, &account).await? {
+                Some(row) => people.extend(person_of(row)),
+                None => people.extend(preset.roles().iter().map(|role| Person {
+                    id: None,
+                    account: account.clone(),
+                    role: *role,
+                    labels: BTreeSet::new(),
+                })),
+            }
+        }
+        for id in ids.into_iter().take(MOST_NAMED) {
+            let row = read.member_fetch(id).await?.filter(|row| row.team == team);
+            let is_new = |row: &MemberRow| people.iter().all(|person| person.id != Some(row.id));
+            people.extend(row.filter(is_new).and_then(person_of));
+        }
+        Ok(people)
+    }
+
     /// Asks the cases, and both versions the same questions, apart from the threads that serve requests.
     async fn compared(
         &self,
@@ -179,6 +228,12 @@ impl App {
         });
         work.await.map_err(Error::internal)
     }
+}
+
+/// A member whom a policy names; who was removed asks for nothing any more.
+fn person_of(row: MemberRow) -> Option<Person> {
+    let is_there = row.state != MemberState::Removed;
+    is_there.then(|| Person { id: Some(row.id), account: row.account, role: row.role, labels: row.labels.0 })
 }
 
 fn blocked(failed: &[Failed], effects: &Effects) -> Option<String> {
@@ -201,6 +256,7 @@ async fn sample_of(conn: &mut Conn, scope: &Scope) -> Result<Sample> {
     let machines = products.into_iter().map(|product| {
         let thing = Thing {
             product: product.name,
+            product_labels: product.labels.0,
             instance_type: product.instance_type,
             accelerator: product.accelerator,
             region: product.region,
@@ -211,5 +267,5 @@ async fn sample_of(conn: &mut Conn, scope: &Scope) -> Result<Sample> {
     });
     let images = conn.images_published().await?.into_iter().map(|image| image.name).collect();
     let labels = conn.labels_of_team(scope.team.id).await?;
-    Ok(Sample { machines: machines.collect(), images, labels })
+    Ok(Sample { machines: machines.collect(), images, labels, people: Vec::new() })
 }

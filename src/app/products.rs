@@ -1,8 +1,10 @@
 //! Products and images: what the operator offers.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::{App, gate::Outcome};
+use super::{App, gate::Outcome, members::labelled};
 use crate::{
     error::{Error, Findings, Kind, Result},
     ids::{ImageId, ProductId},
@@ -44,6 +46,9 @@ pub struct NewProduct {
     /// Whether it can be seen and launched.
     #[serde(default)]
     pub published: bool,
+    /// Words for policies to look at, such as `spot`; at most 16 of 1 to 32 characters a-z, 0-9, `-` and `_`.
+    #[serde(default)]
+    pub labels: BTreeSet<String>,
 }
 
 /// A change of a product. Running instances keep the price that they were quoted.
@@ -56,6 +61,10 @@ pub struct ProductChange {
     /// Whether it can be seen and launched.
     #[serde(default)]
     pub published: Option<bool>,
+    /// Words for policies in the place of the present ones. They are looked at from the next decision on, also of what
+    /// was launched before.
+    #[serde(default)]
+    pub labels: Option<BTreeSet<String>>,
 }
 
 /// A product.
@@ -81,6 +90,8 @@ pub struct ProductView {
     pub price_per_hour: Credits,
     /// Whether it can be seen and launched.
     pub published: bool,
+    /// Words for policies to look at.
+    pub labels: BTreeSet<String>,
     /// Raised by every change; the ETag.
     pub version: i64,
     /// When it was made.
@@ -160,6 +171,7 @@ impl NewProduct {
         let memory = (16 << 20)..=(64 << 40);
         findings.check(memory.contains(&self.memory_bytes), "/memory_bytes", "16 MiB to 64 TiB, in bytes");
         price(self.price_per_hour, &mut findings);
+        labelled(&self.labels, &mut findings);
         findings.done()
     }
 }
@@ -198,6 +210,7 @@ impl From<ProductRow> for ProductView {
             memory_bytes: row.memory_bytes,
             price_per_hour: row.price_per_hour,
             published: row.published,
+            labels: row.labels.0,
             version: row.version,
             created_at: row.created_at,
         }
@@ -244,6 +257,7 @@ impl App {
             memory_bytes: new.memory_bytes,
             price_per_hour: new.price_per_hour,
             published: new.published,
+            labels: Json(new.labels),
             version: 1,
             created_at: op.now(),
         };
@@ -252,7 +266,9 @@ impl App {
         let outcome = Outcome {
             team: String::new(),
             target: view.id.to_string(),
-            document: serde_json::json!({ "name": view.name, "price_per_hour": view.price_per_hour }),
+            document: serde_json::json!({
+                "name": view.name, "price_per_hour": view.price_per_hour, "labels": view.labels,
+            }),
             status: 201,
             answer: &view,
         };
@@ -271,7 +287,7 @@ impl App {
         Ok(Items::cut(rows, limit, |row| row.id.to_string()))
     }
 
-    /// Changes price or publication of a product, if it is still at the expected version.
+    /// Changes price, publication or labels of a product, if it is still at the expected version.
     pub async fn product_update(
         &self,
         op: &Op,
@@ -281,6 +297,7 @@ impl App {
     ) -> Result<ProductView> {
         let mut findings = Findings::new();
         price(change.price_per_hour.unwrap_or(Credits::ZERO), &mut findings);
+        labelled(change.labels.as_ref().unwrap_or(&BTreeSet::new()), &mut findings);
         findings.done()?;
         let mut tx = self.begin(op).await?;
         let asker = self.visitor(op, &mut tx).await?;
@@ -290,6 +307,7 @@ impl App {
         row.version = expected;
         row.price_per_hour = change.price_per_hour.unwrap_or(row.price_per_hour);
         row.published = change.published.unwrap_or(row.published);
+        row.labels = change.labels.map_or(row.labels, Json);
         if !tx.product_update(&row).await? {
             return Err(stale());
         }
@@ -298,7 +316,9 @@ impl App {
         let outcome = Outcome {
             team: String::new(),
             target: id.to_string(),
-            document: serde_json::json!({ "price_per_hour": view.price_per_hour, "published": view.published }),
+            document: serde_json::json!({
+                "price_per_hour": view.price_per_hour, "published": view.published, "labels": view.labels,
+            }),
             status: 200,
             answer: &view,
         };

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     error::Result,
+    ids::DecisionId,
     op::Op,
     policy::{Decision, Facts, Principal, Resource},
     store::record::DecisionRow,
@@ -36,11 +37,14 @@ impl Recorder {
         self.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(ONE_IN)
     }
 
-    fn put(&self, row: DecisionRow) {
+    /// Whether there was room for it.
+    fn put(&self, row: DecisionRow) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() < MOST_WAITING {
+        let fits = waiting.len() < MOST_WAITING;
+        if fits {
             waiting.push(row);
         }
+        fits
     }
 
     fn take(&self) -> Vec<DecisionRow> {
@@ -49,7 +53,7 @@ impl Recorder {
 }
 
 impl App {
-    /// Notes a look that a member was allowed, if it is one to record.
+    /// Notes a look that a member was allowed, if it is one to record; the decision under which it will be.
     pub(super) fn look_note(
         &self,
         op: &Op,
@@ -57,22 +61,23 @@ impl App {
         resource: &Resource,
         facts: &Facts,
         decision: &Decision,
-    ) -> Result<()> {
-        let (Some(team), Principal::Member(_)) = (asker.team, &asker.principal) else { return Ok(()) };
+    ) -> Result<Option<DecisionId>> {
+        let (Some(team), Principal::Member(_)) = (asker.team, &asker.principal) else { return Ok(None) };
         if !self.recorder.wants() {
-            return Ok(());
+            return Ok(None);
         }
-        self.recorder.put(DecisionRow {
-            id: op.id(),
+        let id = op.id();
+        let kept = self.recorder.put(DecisionRow {
+            id,
             team: team.to_string(),
             at: op.now(),
             actor: op.actor.name(),
             action: decision.action().to_owned(),
             resource: name_of(resource),
             allowed: true,
-            document: document_of(asker, resource, facts, decision)?,
+            document: document_of(&asker.principal, resource, facts, decision)?,
         });
-        Ok(())
+        Ok(kept.then_some(id))
     }
 
     /// Writes the looks that wait; how many there were.

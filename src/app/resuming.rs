@@ -22,6 +22,7 @@ use crate::{
     },
     money::Credits,
     op::{Actor, Op, SystemActor},
+    policy::Facts,
     store::{Conn, Tx, catalog::ProductRow, fleet::HostRow, instances::InstanceRow},
 };
 
@@ -52,6 +53,8 @@ impl App {
             let wanted = wanted(&row, per_hour, self.hold_for(&scope, per_hour)?);
             let facts = launch_facts(&mut read, &scope, &purse, wanted).await?;
             let resource = row.resource(&mut read).await?;
+            let owner_name = self.owner_facts(&mut read, &scope, row.member).await?.owner_name;
+            let facts = Facts { owner_name, ..facts };
             drop(read);
             // Asked before the host is: whoever may not start it shall not make the server call there.
             self.look(op, &scope.asker, Action::StartInstance, resource, facts).await?;
@@ -88,6 +91,8 @@ impl App {
         let purse = Purse::of(op, &scope, &journal)?;
         let facts = launch_facts(&mut tx, &scope, &purse, wanted(&row, per_hour, hold)).await?;
         let resource = row.resource(&mut tx).await?;
+        let owner_name = self.owner_facts(&mut tx, &scope, row.member).await?.owner_name;
+        let facts = Facts { owner_name, ..facts };
         let (mut tx, permit) =
             self.permit(op, tx, &scope.asker, Action::StartInstance, resource, facts).await?;
         startable(&row)?;

@@ -193,8 +193,12 @@ impl App {
         let scope = self.enter(op, &mut tx, team).await?;
         tx.team_lock(scope.team.id).await?;
         let mut row = snapshot_owned(&mut tx, &scope, id).await?;
+        let facts = match row.owner {
+            Some(owner) => self.owner_facts(&mut tx, &scope, owner).await?,
+            None => Facts::default(),
+        };
         let (mut tx, permit) =
-            self.permit(op, tx, &scope.asker, Action::ShareSnapshot, whose(&row), Facts::default()).await?;
+            self.permit(op, tx, &scope.asker, Action::ShareSnapshot, whose(&row), facts).await?;
         let Some(owner) = row.owner.filter(|_| row.state == SnapshotState::Ready) else {
             let told = match row.owner {
                 None => "it is the team's already".to_owned(),
@@ -215,8 +219,12 @@ impl App {
         let scope = self.enter(op, &mut tx, team).await?;
         tx.team_lock(scope.team.id).await?;
         let row = snapshot_owned(&mut tx, &scope, id).await?;
+        let facts = match row.owner {
+            Some(owner) => self.owner_facts(&mut tx, &scope, owner).await?,
+            None => Facts::default(),
+        };
         let (mut tx, permit) =
-            self.permit(op, tx, &scope.asker, Action::DeleteSnapshot, whose(&row), Facts::default()).await?;
+            self.permit(op, tx, &scope.asker, Action::DeleteSnapshot, whose(&row), facts).await?;
         let row = self.snapshot_unwish(&mut tx, row).await?;
         let view = self.snapshot_conclude(op, tx, &permit, row, 202).await?;
         self.fleet.wake(view.host);

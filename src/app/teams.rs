@@ -119,6 +119,7 @@ impl App {
             terms: TeamTerms::default(),
             credit_limit: Credits::ZERO,
             policy_version: 0,
+            policy_shadow: 0,
             version: 1,
             created_at: op.now(),
         };

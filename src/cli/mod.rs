@@ -19,6 +19,7 @@ mod people;
 mod policy;
 mod policy_files;
 mod policy_proofs;
+mod policy_shadow;
 mod price;
 mod problem;
 mod profile;

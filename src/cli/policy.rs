@@ -13,9 +13,13 @@ use super::{
     output::{Answer, Column},
     policy_files::{Folder, samples_write},
     policy_proofs::{Required, proof_page},
+    policy_shadow::ShadowCommand,
     problem::Failure,
 };
-use crate::{app::policy_plans::files_check, model::team::Preset};
+use crate::{
+    app::policy_plans::{files_check, preset_pages},
+    model::team::Preset,
+};
 
 const VERSIONS: &[Column] = &[
     ("NUMBER", "number"),
@@ -45,7 +49,7 @@ const BATCH: usize = 200;
 pub(crate) struct At {
     /// Folder with the policies (*.cedar), cases.toml and policy.toml
     #[arg(long = "folder", value_name = "FOLDER", default_value = ".")]
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
 }
 
 /// What a question is about.
@@ -132,6 +136,9 @@ pub(crate) enum PolicyCommand {
         #[arg(long)]
         until: Option<String>,
     },
+    /// Ask a candidate beside the live policies for a while
+    #[command(subcommand)]
+    Shadow(ShadowCommand),
     /// Publish the folder as it was planned
     Publish {
         #[command(flatten)]
@@ -151,10 +158,14 @@ pub(crate) enum PolicyCommand {
         #[arg(long)]
         reason: String,
     },
-    /// Show the live policies, or those of a version
+    /// Show the live policies, those of a version, or what a set of role rules means
     Show {
         /// Number of the version
+        #[arg(conflicts_with = "preset")]
         version: Option<i64>,
+        /// Show what the roles of this set may do, in words and as rules, without a server
+        #[arg(long)]
+        preset: Option<Preset>,
     },
     /// List the versions
     Versions,
@@ -188,7 +199,13 @@ pub(crate) enum PolicyCommand {
 impl PolicyCommand {
     /// Whether the command needs no server.
     pub(crate) const fn is_at_home(&self) -> bool {
-        matches!(self, Self::Init { .. } | Self::Validate { .. } | Self::Test { .. })
+        matches!(
+            self,
+            Self::Init { .. }
+                | Self::Validate { .. }
+                | Self::Test { .. }
+                | Self::Show { preset: Some(_), .. }
+        )
     }
 
     /// Runs a command that needs no server.
@@ -203,6 +220,11 @@ impl PolicyCommand {
             }
             Self::Validate { at } => checked(&at.folder, false),
             Self::Test { at } => checked(&at.folder, true),
+            Self::Show { preset: Some(preset), .. } => {
+                let (words, rules) = preset_pages(*preset);
+                let value = json!({ "preset": preset, "words": words, "rules": rules });
+                Ok(Answer::Page(value, format!("{words}\n{rules}")))
+            }
             _ => Err(Failure::Invalid("this command asks a server".to_owned())),
         }
     }
@@ -249,6 +271,7 @@ impl PolicyCommand {
                 let page = replay_page(&replayed);
                 Ok(Answer::Page(replayed, page))
             }
+            Self::Shadow(command) => command.run(call).await,
             Self::Publish { at, plan, reason } => {
                 let folder = Folder::read(&at.folder)?;
                 let body =
@@ -258,7 +281,8 @@ impl PolicyCommand {
             Self::Rollback { version, reason } => {
                 published(call, team, json!({ "version": version, "reason": reason })).await
             }
-            Self::Show { version } => {
+            Self::Show { preset: Some(_), .. } => self.run_at_home(),
+            Self::Show { version, .. } => {
                 let value = match version {
                     None => client.get(policies, &[]).await?,
                     Some(number) => {
@@ -335,7 +359,7 @@ pub(crate) async fn why(call: &Call, decision: &str) -> Result<Answer, Failure> 
 }
 
 /// Checks a folder by the code that the server has.
-fn checked(folder: &Path, asks_cases: bool) -> Result<Answer, Failure> {
+pub(super) fn checked(folder: &Path, asks_cases: bool) -> Result<Answer, Failure> {
     let folder = Folder::read(folder)?;
     let cases = if asks_cases { folder.cases.as_slice() } else { &[] };
     let checked = files_check(folder.preset, &folder.text, cases)
@@ -413,7 +437,11 @@ fn plan_page(plan: &Value) -> String {
         let _ = writeln!(page, "{} questions were asked: nobody gains and nobody loses.", effects["asked"]);
     }
     for change in changes {
-        let label = change["label"].as_str().map(|label| format!(" labelled {label}")).unwrap_or_default();
+        let label = match (change["account"].as_str(), change["label"].as_str()) {
+            (Some(account), _) => format!(" {account}"),
+            (None, Some(label)) => format!(" labelled {label}"),
+            (None, None) => String::new(),
+        };
         let _ = writeln!(
             page,
             "{}{label}, {}: gains {} and loses {} of {} questions\n  such as {}",

@@ -41,6 +41,7 @@ const PRODUCTS: &[Column] = &[
     ("MEMORY BYTES", "memory_bytes"),
     ("CREDITS/H", "price_per_hour"),
     ("PUBLISHED", "published"),
+    ("LABELS", "labels"),
 ];
 const IMAGES: &[Column] = &[
     ("ID", "id"),
@@ -184,6 +185,9 @@ pub(crate) enum ProductCommand {
         /// List price of one unit for one hour, in credits
         #[arg(long, value_name = "CREDITS")]
         price_per_hour: String,
+        /// Word for policies to look at, such as spot; may be repeated
+        #[arg(long = "label", value_name = "LABEL", value_delimiter = ',')]
+        labels: Vec<String>,
         /// Keep it out of the catalogue for now
         #[arg(long)]
         unpublished: bool,
@@ -200,6 +204,9 @@ pub(crate) enum ProductCommand {
         /// Whether it is in the catalogue
         #[arg(long)]
         published: Option<bool>,
+        /// Words for policies in the place of the present ones; an empty one for none
+        #[arg(long = "label", value_name = "LABEL", value_delimiter = ',')]
+        labels: Option<Vec<String>>,
     },
 }
 
@@ -318,6 +325,7 @@ impl ProductCommand {
                 cpu_millis,
                 memory_gib,
                 price_per_hour,
+                labels,
                 unpublished,
             } => {
                 let body = json!({
@@ -329,13 +337,17 @@ impl ProductCommand {
                     "cpu_millis": cpu_millis,
                     "memory_bytes": memory_gib.saturating_mul(GIB),
                     "price_per_hour": price_per_hour,
+                    "labels": labels,
                     "published": !unpublished,
                 });
                 client.post(&["products"], body).await.map(Answer::One)
             }
             Self::Ls => Ok(Answer::List(client.list(&["products"], &[], usize::MAX).await?, PRODUCTS)),
-            Self::Set { product, price_per_hour, published } => {
-                let body = json!({ "price_per_hour": price_per_hour, "published": published });
+            Self::Set { product, price_per_hour, published, labels } => {
+                let labels: Option<Vec<String>> =
+                    labels.map(|labels| labels.into_iter().filter(|label| !label.is_empty()).collect());
+                let body =
+                    json!({ "price_per_hour": price_per_hour, "published": published, "labels": labels });
                 client.patch_item("products", &product, body).await.map(Answer::One)
             }
         }

@@ -149,6 +149,9 @@ actions! {
     ReplayPolicies = "replayPolicies" in "policy" Write;
     ProvePolicies = "provePolicies" in "policy" Write;
     PublishPolicies = "publishPolicies" in "policy" Write;
+    StartPolicyShadow = "startPolicyShadow" in "policy" Write;
+    GetPolicyShadow = "getPolicyShadow" in "policy" View;
+    StopPolicyShadow = "stopPolicyShadow" in "policy" Write;
     // Money.
     GetBalance = "getBalance" in "balance" View;
     ListLots = "listLots" in "balance" View;

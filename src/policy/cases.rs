@@ -14,7 +14,7 @@ use crate::{
     ids::{Id, MemberId, TeamId},
     model::{
         action::Action,
-        quota::{Limits, NO_ACCELERATOR},
+        quota::{Limits, NO_ACCELERATOR, Usage},
         team::{Preset, Role},
     },
     money::Credits,
@@ -96,6 +96,9 @@ pub struct Thing {
     /// The product's name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub product: String,
+    /// The words that the operator gave the product.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub product_labels: BTreeSet<String>,
     /// The product's class, such as `gpu`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub instance_type: String,
@@ -142,6 +145,12 @@ pub struct Money {
     /// What the tightest budget leaves; absent when none binds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Credits>,
+    /// What all that the member runs already costs for an hour.
+    #[serde(default)]
+    pub spend_per_hour: Credits,
+    /// What all that the team runs already costs for an hour.
+    #[serde(default)]
+    pub team_spend_per_hour: Credits,
 }
 
 /// A case whose answer was another one.
@@ -179,7 +188,12 @@ impl Who {
         Principal::Member(Arc::new(self.member(preset, wall, rules)))
     }
 
-    fn member(&self, preset: Preset, wall: WallTime, rules: Option<&Arc<Rules>>) -> MemberPrincipal {
+    pub(super) fn member(
+        &self,
+        preset: Preset,
+        wall: WallTime,
+        rules: Option<&Arc<Rules>>,
+    ) -> MemberPrincipal {
         MemberPrincipal {
             id: me(),
             team: team(),
@@ -223,12 +237,14 @@ impl Thing {
                 accelerator,
                 image: self.image.clone(),
                 product: self.product.clone(),
+                product_labels: self.product_labels.clone(),
                 gpus: self.gpus,
             },
             "Offer" => Resource::Offer {
                 region: self.region.clone(),
                 instance_type: self.instance_type.clone(),
                 accelerator,
+                product_labels: self.product_labels.clone(),
             },
             "Image" => Resource::Image { name: self.image.clone() },
             _ => Resource::Record { team: team(), owner },
@@ -250,6 +266,11 @@ impl Thing {
                 left,
                 ceiling: left,
             }),
+            used: Usage { spend_per_hour: credits(|money| money.spend_per_hour), ..Usage::default() },
+            team_used: Usage {
+                spend_per_hour: credits(|money| money.team_spend_per_hour),
+                ..Usage::default()
+            },
             ..Launch::default()
         });
         let snapshots_used = (action == Action::CreateSnapshot).then_some(0);
@@ -293,6 +314,7 @@ impl Policies {
         let entry = self.members.values().next()?.get(action.name())?;
         let about = |sort: &str| entry.resources.iter().any(|name| name.to_string() == sort);
         let is_machine = thing.gpus > 0
+            || !thing.product_labels.is_empty()
             || [&thing.product, &thing.instance_type, &thing.accelerator].iter().any(|word| !word.is_empty());
         let mut order = vec!["Record", "Account", "Instance", "Offer", "Image", "Site"];
         if action.kind() == "instance" && !matches!(action, Action::ListInstances) || is_machine {

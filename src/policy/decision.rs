@@ -166,6 +166,8 @@ impl From<Refusal> for error::Error {
     fn from(refusal: Refusal) -> Self {
         let decision = *refusal.decision;
         let told = match decision.manner {
+            // Somebody from outside learns nothing of the team, not even that there is one.
+            Manner::AsAbsent if decision.versions.member.is_none() => error::Error::not_found("team"),
             Manner::AsAbsent => error::Error::not_found(&decision.kind.replace('_', " ")),
             Manner::SignIn => {
                 error::Error::new(error::Kind::Unauthenticated, "unauthenticated", "sign in first")

@@ -1,5 +1,5 @@
-//! What a change of a team's policies would do: both versions are asked the same questions, for every role and label
-//! and every action that either speaks about, and where the answers differ somebody gains or loses. The questions are
+//! What a change of a team's policies would do: both versions are asked the same questions, for every role and label,
+//! everybody whom a policy names, and every action that either speaks about, and where the answers differ somebody gains or loses. The questions are
 //! about what is in the catalogue, at every hour if a policy looks at the clock, so that a difference comes with an
 //! example.
 
@@ -17,6 +17,7 @@ use super::{
     rules::Rules,
 };
 use crate::{
+    ids::MemberId,
     model::{
         action::Action,
         team::{Preset, Role},
@@ -30,6 +31,8 @@ const MOST_ASKED: u32 = 20_000;
 /// Products and images that questions are about.
 const MOST_PRODUCTS: usize = 24;
 const MOST_IMAGES: usize = 3;
+/// People that questions are asked for by name.
+const MOST_PEOPLE: usize = 20;
 const WEDNESDAY: u8 = 3;
 
 /// What there is to ask about.
@@ -41,6 +44,21 @@ pub struct Sample {
     pub images: Vec<String>,
     /// Labels that members of the team have.
     pub labels: BTreeSet<String>,
+    /// Members whom a policy names. Where it names an account that is not there, one for every role.
+    pub people: Vec<Person>,
+}
+
+/// Somebody whom a policy names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// The membership, if there is one.
+    pub id: Option<MemberId>,
+    /// The name of the account.
+    pub account: String,
+    /// The role.
+    pub role: Role,
+    /// The labels.
+    pub labels: BTreeSet<String>,
 }
 
 /// What a change does to one kind of member in one action.
@@ -51,6 +69,9 @@ pub struct Change {
     /// The label, for members who have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// The account, for a member whom a policy names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// Whether an API key asks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub key: bool,
@@ -87,6 +108,8 @@ struct Seat {
     role: Role,
     label: Option<String>,
     key: bool,
+    /// Which of the people who are named.
+    person: Option<usize>,
 }
 
 impl Policies {
@@ -108,19 +131,31 @@ impl Policies {
         let mut effects = Effects::default();
         let mut changes: BTreeMap<(Seat, &'static str), Change> = BTreeMap::new();
         let (seats, times) = (seats(preset, &both, sample), times(&both));
+        let spends = spends(&both);
         // Every action and everybody is asked for; where there is too much, about fewer things.
         let share = usize::try_from(MOST_ASKED).unwrap_or(usize::MAX) / names.len().max(1);
-        let most_things = (share / (seats.len() * times.len()).max(1)).max(1);
+        let most_things = (share / (seats.len() * times.len() * spends.len()).max(1)).max(1);
         for action in Action::ALL.iter().filter(|action| names.contains(action.name())) {
             let things = self.things(*action, preset, sample);
             let step = things.len().div_ceil(most_things).max(1);
             effects.cut |= step > 1;
             for seat in &seats {
                 for (thing, resource, price) in things.iter().step_by(step) {
-                    for wall in &times {
+                    for (wall, spend) in
+                        times.iter().flat_map(|wall| spends.iter().map(move |spend| (wall, spend)))
+                    {
                         effects.asked += 1;
-                        let asked =
-                            Asked { seat, action: *action, thing, resource, price: *price, wall: *wall };
+                        let person = seat.person.and_then(|at| sample.people.get(at));
+                        let asked = Asked {
+                            seat,
+                            person,
+                            action: *action,
+                            thing,
+                            resource,
+                            price: *price,
+                            wall: *wall,
+                            spend: *spend,
+                        };
                         self.compare(preset, before, after, &asked, &mut changes, &mut effects.errors);
                     }
                 }
@@ -141,17 +176,30 @@ impl Policies {
         changes: &mut BTreeMap<(Seat, &'static str), Change>,
         errors: &mut Vec<String>,
     ) {
-        let Asked { seat, action, thing, resource, price, wall } = asked;
+        let Asked { seat, person, action, thing, resource, price, wall, spend } = asked;
         let who = Who {
             role: seat.role,
-            labels: seat.label.iter().cloned().collect(),
-            account: String::new(),
+            labels: person
+                .map_or_else(|| seat.label.iter().cloned().collect(), |person| person.labels.clone()),
+            account: person.map(|person| person.account.clone()).unwrap_or_default(),
             key: seat.key,
         };
-        let money = Money { price_per_hour: *price, hold: *price, funds: PLENTY, budget: None };
+        let money = Money {
+            price_per_hour: *price,
+            hold: *price,
+            funds: PLENTY,
+            budget: None,
+            spend_per_hour: *spend,
+            team_spend_per_hour: *spend,
+        };
         let facts = thing.facts(*action, Some(&money));
+        let id = person.and_then(|person| person.id);
+        let given = id.filter(|_| thing.owner == Whose::Own).map(|id| resource.given_to(id));
+        let resource = given.as_ref().unwrap_or(resource);
         let ask = |rules: Option<&Arc<Rules>>| {
-            let principal: Principal = who.principal(preset, *wall, rules);
+            let mut member = who.member(preset, *wall, rules);
+            member.id = id.unwrap_or(member.id);
+            let principal = Principal::Member(Arc::new(member));
             self.answer(&Question {
                 principal: &principal,
                 name: action.name(),
@@ -169,6 +217,7 @@ impl Policies {
         let change = changes.entry(key).or_insert_with(|| Change {
             role: seat.role,
             label: seat.label.clone(),
+            account: person.map(|person| person.account.clone()),
             key: seat.key,
             action: action.operation().to_owned(),
             asked: 0,
@@ -242,16 +291,19 @@ const PLENTY: Credits = Credits::from_micros(1_000_000_000_000);
 
 struct Asked<'a> {
     seat: &'a Seat,
+    person: Option<&'a Person>,
     action: Action,
     thing: &'a Thing,
     resource: &'a Resource,
     price: Credits,
     wall: WallTime,
+    /// What runs already, of the member and of the team, for an hour.
+    spend: Credits,
 }
 
 impl Asked<'_> {
     fn words(&self) -> String {
-        let Self { seat, action, thing, resource, wall, .. } = self;
+        let Self { seat, person, action, thing, resource, wall, spend, .. } = self;
         let whose = match thing.owner {
             Whose::Own => "of their own",
             Whose::Other => "of another member",
@@ -269,10 +321,17 @@ impl Asked<'_> {
         let day = DAYS[usize::from(wall.weekday.clamp(1, 7)) - 1];
         let label = seat.label.as_ref().map(|label| format!(" labelled {label}")).unwrap_or_default();
         let key = if seat.key { " by API key" } else { "" };
+        let who = match person {
+            Some(person) => format!("the account {} with the role {}", person.account, seat.role),
+            None => format!("the role {}{label}", seat.role),
+        };
+        let running = match *spend {
+            Credits::ZERO => String::new(),
+            spend => format!(", while {spend} credits an hour run"),
+        };
         format!(
-            "{} for the role {}{label}{key}, about {what}; {day} {:02}:{:02}",
+            "{} for {who}{key}, about {what}; {day} {:02}:{:02}{running}",
             action.operation(),
-            seat.role,
             wall.hour,
             wall.minute
         )
@@ -286,25 +345,37 @@ fn name_of(thing: &Thing) -> &str {
 }
 
 fn seats(preset: Preset, both: &[&Arc<Rules>], sample: &Sample) -> Vec<Seat> {
-    let mut labels: BTreeSet<String> = both.iter().flat_map(|rules| rules.labels.iter().cloned()).collect();
+    let mut labels: BTreeSet<String> =
+        both.iter().flat_map(|rules| rules.named().labels.iter().cloned()).collect();
     if !labels.is_empty() {
         labels.extend(sample.labels.iter().take(4).cloned());
     }
     let labels: Vec<Option<String>> = std::iter::once(None).chain(labels.into_iter().map(Some)).collect();
-    let keys = if both.iter().any(|rules| rules.keyed) { vec![false, true] } else { vec![false] };
+    let keys = if both.iter().any(|rules| rules.named().keyed) { vec![false, true] } else { vec![false] };
     let mut seats = Vec::new();
     for role in preset.roles() {
         for label in &labels {
-            seats.extend(keys.iter().map(|key| Seat { role: *role, label: label.clone(), key: *key }));
+            let seat = |key: &bool| Seat { role: *role, label: label.clone(), key: *key, person: None };
+            seats.extend(keys.iter().map(seat));
         }
     }
+    for (at, person) in sample.people.iter().enumerate().take(MOST_PEOPLE) {
+        let seat = |key: &bool| Seat { role: person.role, label: None, key: *key, person: Some(at) };
+        seats.extend(keys.iter().map(seat));
+    }
     seats
+}
+
+/// What runs already: nothing, and much where a policy looks at it.
+fn spends(both: &[&Arc<Rules>]) -> Vec<Credits> {
+    let looks = both.iter().any(|rules| rules.named().spending);
+    if looks { vec![Credits::ZERO, PLENTY] } else { vec![Credits::ZERO] }
 }
 
 /// Every hour of a Wednesday, and noon on every day, when a policy looks at the clock.
 fn times(both: &[&Arc<Rules>]) -> Vec<WallTime> {
     let at = |hour, weekday| WallTime { at: Timestamp::from_micros(0), hour, minute: 0, weekday };
-    if !both.iter().any(|rules| rules.timed) {
+    if !both.iter().any(|rules| rules.named().timed) {
         return vec![at(12, WEDNESDAY)];
     }
     let days = (1..=7).filter(|day| *day != WEDNESDAY).map(|day| at(12, day));

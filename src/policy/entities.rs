@@ -66,6 +66,10 @@ fn text(text: &str) -> Value {
     Value::new_string(text.to_owned())
 }
 
+fn words(words: &BTreeSet<String>) -> Value {
+    Value::new_set(words.iter().map(|word| text(word)))
+}
+
 /// `None` shows everything.
 fn shown(names: Option<&BTreeSet<String>>) -> Result<Value, Error> {
     let set = Value::new_set(names.into_iter().flatten().map(|name| text(name)));
@@ -150,7 +154,7 @@ impl Types {
                 ("reset", Value::new_bool(member.reset_only)),
                 ("key", Value::new_bool(member.key_scopes.is_some())),
                 ("account", text(&member.account)),
-                ("labels", Value::new_set(member.labels.iter().map(|label| text(label)))),
+                ("labels", words(&member.labels)),
                 ("visible", visible),
                 ("quota", quota),
             ],
@@ -179,6 +183,7 @@ impl Types {
                 accelerator,
                 image,
                 product,
+                product_labels,
                 gpus,
             } => {
                 let attributes = [
@@ -189,15 +194,17 @@ impl Types {
                     ("accelerator", text(accelerator)),
                     ("image", text(image)),
                     ("product", text(product)),
+                    ("product_labels", words(product_labels)),
                     ("gpus", Value::new_long(i64::from(*gpus))),
                 ];
                 subject(uid(&self.instance, "it"), attributes, [])
             }
-            Resource::Offer { region, instance_type, accelerator } => {
+            Resource::Offer { region, instance_type, accelerator, product_labels } => {
                 let attributes = [
                     ("region", text(region)),
                     ("instance_type", text(instance_type)),
                     ("accelerator", text(accelerator)),
+                    ("product_labels", words(product_labels)),
                 ];
                 subject(uid(&self.offer, "it"), attributes, [])
             }
@@ -256,6 +263,9 @@ pub(crate) fn context(principal: &Principal, in_scope: bool, facts: &Facts) -> R
         pairs.push(("hold".to_owned(), Value::new_long(launch.hold.as_micros())));
         pairs.push(("funds".to_owned(), Value::new_long(launch.funds.as_micros())));
         pairs.push(("price_per_hour".to_owned(), Value::new_long(launch.per_hour.as_micros())));
+        for (name, used) in [("spend_per_hour", &launch.used), ("team_spend_per_hour", &launch.team_used)] {
+            pairs.push((name.to_owned(), Value::new_long(used.spend_per_hour.as_micros())));
+        }
         pairs.push(("runway_minutes".to_owned(), Value::new_long(launch.runway_minutes())));
         let budget = launch.budget.as_ref().map_or(i64::MAX, |room| room.left.as_micros());
         pairs.push(("budget".to_owned(), Value::new_long(budget)));

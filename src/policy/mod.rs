@@ -8,6 +8,7 @@
 
 mod advice;
 mod asking;
+mod beside;
 mod cases;
 mod decision;
 mod effects;
@@ -16,7 +17,9 @@ mod explain;
 mod floor;
 mod index;
 mod lint;
+mod lists;
 mod matrix;
+mod named;
 mod prove;
 mod recent;
 mod replay;
@@ -38,13 +41,15 @@ use cedar_policy::{Authorizer, Decision as Cedar, Entities, Request, Response, S
 use sha2::{Digest, Sha256};
 
 pub use self::{
+    beside::{Answered, Beside},
     cases::{Case, Expected, Failed, Money, Thing, Who, Whose},
     decision::{Decision, Determining, Permit, Refusal, Versions},
-    effects::{Change, Effects, Sample},
+    effects::{Change, Effects, Person, Sample},
     lint::{Draft, Fault, MOST_BYTES, MOST_POLICIES, digest},
     matrix::{Reach, Row},
+    named::Named,
     prove::{
-        Answered, Claim, Comparison, Example, Finding, Proof, Proven, Unproven, Verdict, solver_version,
+        Claim, Comparison, Example, Finding, Proof, Proven, SideAnswer, Unproven, Verdict, solver_version,
     },
     replay::{Flip, Recorded, Replayed},
     request::{
@@ -127,6 +132,11 @@ pub struct Policies {
     actions: Entities,
     /// The schema as a member sees it; made when the first team writes a policy.
     members_schema: OnceLock<Schema>,
+}
+
+/// What the roles of a team with this preset may do, in plain words, and the rules that say so to the engine.
+pub fn preset_pages(preset: Preset) -> (&'static str, &'static str) {
+    (shipped::prose(preset), shipped::preset(preset).text)
 }
 
 /// What the policies said to a question: those of the shipped texts, and beside them those of the team.

@@ -74,7 +74,7 @@ pub struct MemberPrincipal {
 }
 
 /// What the question is about. The schema says which of these an action can be about; any other is refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Resource {
     /// The installation itself.
@@ -112,6 +112,9 @@ pub enum Resource {
         /// The product's name.
         #[serde(default)]
         product: String,
+        /// The words that the operator gave the product.
+        #[serde(default)]
+        product_labels: BTreeSet<String>,
         /// GPUs in the instance.
         gpus: u32,
     },
@@ -123,6 +126,9 @@ pub enum Resource {
         instance_type: String,
         /// The accelerator model, or [`crate::model::quota::NO_ACCELERATOR`].
         accelerator: String,
+        /// The words that the operator gave the product.
+        #[serde(default)]
+        product_labels: BTreeSet<String>,
     },
     /// An image in the catalog.
     Image {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cedar_policy::Policy;
 use sha2::{Digest, Sha256};
 
-use super::{Error, Policies, index::Index, text};
+use super::{Error, Named, Policies, index::Index, text};
 
 /// A version of a team's policies. Immutable; whoever asks holds on to one for the whole request.
 #[derive(Debug)]
@@ -14,12 +14,7 @@ pub struct Rules {
     number: i64,
     digest: String,
     index: Result<Index, String>,
-    /// Whether a policy looks at the clock.
-    pub(super) timed: bool,
-    /// Whether a policy looks for API keys.
-    pub(super) keyed: bool,
-    /// The labels that policies look for.
-    pub(super) labels: Vec<String>,
+    named: Named,
 }
 
 impl Rules {
@@ -31,6 +26,11 @@ impl Rules {
     /// The digest of the text.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// Whom and what the text names.
+    pub const fn named(&self) -> &Named {
+        &self.named
     }
 
     /// The sets to ask.
@@ -67,32 +67,11 @@ impl Policies {
 
 impl Rules {
     pub(super) fn new(number: i64, text: &str, index: Result<Index, String>) -> Self {
-        Self {
-            number,
-            digest: digest(text),
-            index,
-            timed: ["context.hour", "context.minute", "context.weekday", "context.now"]
-                .iter()
-                .any(|word| text.contains(word)),
-            keyed: text.contains("principal.key"),
-            labels: labels(text),
-        }
+        Self { number, digest: digest(text), index, named: Named::of(text) }
     }
 }
 
 /// SHA-256 of a text, in hexadecimal.
 pub(super) fn digest(text: &str) -> String {
     hex::encode(Sha256::digest(text))
-}
-
-/// The labels in `labels.contains("…")`.
-fn labels(text: &str) -> Vec<String> {
-    let mut labels: Vec<String> = text
-        .split("labels.contains(\"")
-        .skip(1)
-        .filter_map(|rest| rest.split_once('"').map(|(label, _)| label.to_owned()))
-        .collect();
-    labels.sort();
-    labels.dedup();
-    labels
 }

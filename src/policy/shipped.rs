@@ -38,3 +38,12 @@ pub(crate) const fn preset(preset: Preset) -> Text {
         Preset::Novita => text!("presets/novita/roles.cedar"),
     }
 }
+
+/// In plain words what the roles of such a team may do.
+pub(crate) const fn prose(preset: Preset) -> &'static str {
+    match preset {
+        Preset::Glows => include_str!("../../policies/presets/glows/README.md"),
+        Preset::Grid => include_str!("../../policies/presets/grid/README.md"),
+        Preset::Novita => include_str!("../../policies/presets/novita/README.md"),
+    }
+}

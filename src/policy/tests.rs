@@ -182,6 +182,7 @@ fn instance(of: u128, owner: u128, region: &str, gpus: u32) -> Resource {
         accelerator: "none".to_owned(),
         image: "base".to_owned(),
         product: "small".to_owned(),
+        product_labels: ["spot".to_owned()].into(),
         gpus,
     }
 }
@@ -203,6 +204,7 @@ fn resources() -> impl Strategy<Value = Resource> {
             region: region.to_owned(),
             instance_type: "small".to_owned(),
             accelerator: "none".to_owned(),
+            product_labels: Default::default(),
         }),
         Just(Resource::Image { name: "base".to_owned() }),
     ]

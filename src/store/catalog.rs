@@ -1,5 +1,7 @@
 //! Products and images: the rows of what can be had.
 
+use std::collections::BTreeSet;
+
 use super::{Conn, Json, Result, Tx, query::record};
 use crate::{
     ids::{ImageId, ProductId},
@@ -30,6 +32,8 @@ record! {
         pub price_per_hour: Credits,
         /// Whether it can be seen and launched.
         pub published: bool,
+        /// The words that the operator gave it, for policies.
+        pub labels: Json<BTreeSet<String>>,
         /// Raised by every change.
         pub version: i64,
         /// When it was made.
@@ -61,8 +65,8 @@ record! {
 
 const PRODUCT_INSERT: &str = "
     INSERT INTO products (id, name, region, instance_type, accelerator, gpus_per_unit, cpu_millis, memory_bytes,
-                          price_per_hour, published, version, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+                          price_per_hour, published, labels, version, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
 const PRODUCT_FETCH: &str = "SELECT * FROM products WHERE id = $1";
 
@@ -73,7 +77,7 @@ const PRODUCTS_PAGE: &str = "SELECT * FROM products WHERE id > $1 ORDER BY id LI
 const PRODUCTS_PUBLISHED: &str = "SELECT * FROM products WHERE published ORDER BY id";
 
 const PRODUCT_UPDATE: &str = "
-    UPDATE products SET price_per_hour = $3, published = $4, version = version + 1
+    UPDATE products SET price_per_hour = $3, published = $4, labels = $5, version = version + 1
      WHERE id = $1 AND version = $2";
 
 const IMAGE_INSERT: &str = "
@@ -148,6 +152,7 @@ impl Tx {
             .bind(row.memory_bytes)
             .bind(row.price_per_hour)
             .bind(row.published)
+            .bind(&row.labels)
             .bind(row.version)
             .bind(row.created_at)
             .or_conflict(|| crate::error::Error::conflict("name-taken", "a product with this name exists"))
@@ -156,10 +161,11 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes price and publication of a product; `false` when its version is not the expected one.
+    /// Writes price, publication and labels of a product; `false` when its version is not the expected one.
     pub async fn product_update(&mut self, row: &ProductRow) -> Result<bool> {
         let query = self.query(PRODUCT_UPDATE).bind(row.id).bind(row.version);
-        Ok(query.bind(row.price_per_hour).bind(row.published).execute().await? == 1)
+        let query = query.bind(row.price_per_hour).bind(row.published).bind(&row.labels);
+        Ok(query.execute().await? == 1)
     }
 
     /// Writes a new image; its name must be free.

@@ -74,6 +74,8 @@ record! {
         pub credit_limit: Credits,
         /// The number of its live policies; 0 when it has none of its own.
         pub policy_version: i64,
+        /// The number of the candidate for its policies that is asked beside them; 0 when none is.
+        pub policy_shadow: i64,
         /// Raised by every change.
         pub version: i64,
         /// When it was made.

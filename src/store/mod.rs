@@ -46,6 +46,7 @@ pub mod record;
 pub mod requests;
 mod revisions;
 pub mod sessions;
+pub mod shadows;
 mod shares;
 pub mod snapshots;
 pub mod statements;

@@ -114,10 +114,13 @@ async fn linker(app: &App) {
     }
 }
 
-/// Writes the looks that were recorded.
+/// Writes the looks that were recorded, and asks candidates about what was decided.
 async fn recorder(app: &App) {
     if let Err(error) = app.looks_write(&by(app, SystemActor::Bookkeeper)).await {
         tracing::warn!(?error, "recorded looks could not be written, and are forgotten");
+    }
+    if let Err(error) = app.shadows_pass(&by(app, SystemActor::Bookkeeper)).await {
+        tracing::warn!(?error, "what candidates answered could not be written, and is forgotten");
     }
 }
 

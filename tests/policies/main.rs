@@ -8,9 +8,12 @@ mod postgres;
 #[expect(dead_code, reason = "the same server as in the tests of money, which ask more of it")]
 mod site;
 
+mod facts;
 mod guide;
 mod proofs;
 mod publishing;
 mod questions;
+mod retention;
 mod scene;
+mod shadows;
 mod together;

@@ -69,6 +69,7 @@ pub(crate) fn instance_of(owner: MemberId) -> Resource {
         accelerator: "rtx-4090".to_owned(),
         image: "cuda-12.8".to_owned(),
         product: "gpu-2".to_owned(),
+        product_labels: Default::default(),
         gpus: 2,
     }
 }
@@ -82,6 +83,7 @@ pub(crate) fn machine_without_gpu() -> Resource {
         region: "tw-03".to_owned(),
         instance_type: "cpu-8".to_owned(),
         accelerator: NO_ACCELERATOR.to_owned(),
+        product_labels: Default::default(),
     }
 }
 

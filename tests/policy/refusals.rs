@@ -184,13 +184,14 @@ fn a_missing_fact_is_a_no_even_for_the_owner() {
 fn another_teams_thing_is_not_found() {
     let principal = member(Preset::Grid, Role::Owner);
     let thing = Resource::own(theirs(), colleague());
-    for principal in [principal, user(false)] {
+    // A stranger is not even told that there is such a team.
+    for (principal, noun) in [(principal, "instance"), (user(false), "team")] {
         let decision = POLICIES.decide(&principal, Action::ReleaseInstance, &thing, &Facts::default());
         assert!(decision.foreign());
         let error = Error::from(decision.permit(id()).unwrap_err());
         assert_eq!(error.kind, Kind::NotFound);
         assert!(error.denials.is_empty());
-        assert_eq!(error.detail, Error::not_found("instance").detail);
+        assert_eq!(error.detail, Error::not_found(noun).detail);
     }
 }
 

@@ -302,3 +302,25 @@ fn what_a_team_hides_is_neither_listed_nor_launched_except_for_owner_and_admin()
     assert!(!may(&of(Role::Member), Action::ListCatalog, &machine_without_gpu()));
     assert!(may(&of(Role::Member), Action::GetInstance, &instance_of(me())), "what runs stays in sight");
 }
+
+#[test]
+fn a_list_is_what_each_row_is() {
+    let limits = Limits { regions: Some(["tw-03".to_owned()].into()), ..Limits::default() };
+    let principal =
+        Principal::Member(Arc::new(MemberPrincipal { limits, ..seat(Preset::Glows, Role::Member) }));
+    let offers: Vec<Resource> = (0..40_usize)
+        .map(|number| Resource::Offer {
+            region: format!("tw-0{}", number % 5),
+            instance_type: "cpu-8".to_owned(),
+            accelerator: "none".to_owned(),
+            product_labels: (number % 2 == 0).then(|| "spot".to_owned()).into_iter().collect(),
+        })
+        .collect();
+    let listed = POLICIES.may_each(&principal, Action::ListCatalog, &offers);
+    let one_by_one: Vec<bool> = offers
+        .iter()
+        .map(|offer| POLICIES.may(&principal, Action::ListCatalog, offer, &Facts::default()))
+        .collect();
+    assert_eq!(listed, one_by_one);
+    assert_eq!(listed.iter().filter(|shown| **shown).count(), 8);
+}

@@ -38,6 +38,7 @@ fn team(id: TeamId) -> TeamRow {
         terms: TeamTerms::default(),
         credit_limit: Credits::ZERO,
         policy_version: 0,
+        policy_shadow: 0,
         version: 1,
         created_at: NOW,
     }

@@ -51,7 +51,7 @@ pub enum Verdict {
 
 /// How one version answers an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Answered {
+pub struct SideAnswer {
     /// Whether it is allowed.
     pub allowed: bool,
     /// The policies that decide, by id; none: nothing permits it.
@@ -70,9 +70,9 @@ pub struct Example {
     #[schema(value_type = Object)]
     pub matters: BTreeMap<String, Value>,
     /// The answer now.
-    pub before: Answered,
+    pub before: SideAnswer,
     /// The answer after the change.
-    pub after: Answered,
+    pub after: SideAnswer,
 }
 
 /// Where a claim does not hold, or is not decided.

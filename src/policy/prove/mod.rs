@@ -20,7 +20,7 @@ use cedar_policy::{Effect, Policy, PolicyId, PolicySet};
 use cedar_policy_symcc::{CompiledPolicy, CompiledPolicySet, Env, SymEnv};
 use tokio::time::Instant;
 
-pub use self::claims::{Answered, Claim, Example, Finding, Proof, Proven, Verdict};
+pub use self::claims::{Claim, Example, Finding, Proof, Proven, SideAnswer, Verdict};
 use self::{
     claims::Tally,
     grounds::{Grounds, Situation, Version},

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::{Heard, Policies, floor, index::Index};
 use super::{
-    claims::{Answered, Example},
+    claims::{Example, SideAnswer},
     grounds::{Grounds, Situation},
 };
 use crate::model::team::Role;
@@ -56,8 +56,8 @@ const UNBOUND: &str =
 
 /// What both versions say to an example.
 pub(super) struct Both {
-    pub(super) before: Answered,
-    pub(super) after: Answered,
+    pub(super) before: SideAnswer,
+    pub(super) after: SideAnswer,
     /// Whether the version after the change could not be evaluated.
     pub(super) fails: bool,
 }
@@ -122,7 +122,7 @@ impl Judge<'_> {
             };
             let fails = !heard.errors.is_empty();
             let by = heard.notes.iter().map(|note| note.id.clone()).collect();
-            Some((Answered { allowed: heard.allowed && !fails, by }, fails))
+            Some((SideAnswer { allowed: heard.allowed && !fails, by }, fails))
         };
         let ((before, _), (after, fails)) = (hear(self.before)?, hear(self.after)?);
         Some(Both { before, after, fails })

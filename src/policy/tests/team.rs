@@ -433,6 +433,7 @@ fn cases_and_effects_tell_what_a_change_does() {
         machines: ["spot-h100", "h100"].map(|name| (machine(name), Credits::from_micros(2_000_000))).to_vec(),
         images: vec!["base".to_owned()],
         labels: BTreeSet::new(),
+        people: Vec::new(),
     };
     let effects = shipped.effects(Preset::Glows, None, Some(&draft.rules), &sample);
     assert_eq!(effects.errors, Vec::<String>::new());

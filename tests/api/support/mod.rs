@@ -88,7 +88,7 @@ fn settings(folder: &TempDir) -> Settings {
         probe_every: Span::from_seconds(300),
         two_person_above: None,
         network_pool: "10.201.0.0/16".parse().unwrap(),
-        simulated_dir: folder.path().join("simulated"),
+        simulated_dir: folder.path().to_owned(),
         statements: Default::default(),
         runway_least: Span::from_seconds(95),
         webhooks_allow: Default::default(),
