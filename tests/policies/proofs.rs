@@ -129,7 +129,8 @@ when { resource has owner && resource.owner != principal };
 @id("shut") permit (principal, action == Action::"ListBudgets", resource) when { principal.labels.contains("money") };
 @id("shutter") @advice("shut") forbid (principal, action == Action::"ListBudgets", resource)
 when { principal.labels.contains("money") && principal.key };
-@id("late") permit (principal, action == Action::"ListBudgets", resource) when { principal.key && principal.labels.contains("money") };
+@id("late") permit (principal, action == Action::"ListBudgets", resource)
+when { principal.key && principal.labels.contains("money") };
 @id("lives") permit (principal, action == Action::"ListBills", resource) when { context.hour > 22 };
 "#;
     for site in both().await {
@@ -149,7 +150,8 @@ when { principal.labels.contains("money") && principal.key };
 #[tokio::test(flavor = "multi_thread")]
 async fn the_owner_is_proved_to_reach_what_mends_the_team() {
     let text = r#"
-@id("frozen") @advice("nothing changes") forbid (principal, action in [Action::"policy:write", Action::"member:write"], resource)
+@id("frozen") @advice("nothing changes")
+forbid (principal, action in [Action::"policy:write", Action::"member:write"], resource)
 unless { principal.labels.contains("keeper") };
 "#;
     for site in both().await {
