@@ -172,6 +172,26 @@ unless { principal.labels.contains("keeper") };
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_forbid_of_all_writing_is_proved_in_every_situation() {
+    let text = r#"
+@id("evenings") @advice("interns change nothing after 18:00") forbid (principal, action in [Action::"write"], resource)
+when { principal.labels.contains("intern") && context.hour >= 18 };
+"#;
+    for site in set(Prove { total_seconds: 50, ..Prove::default() }).await {
+        let proof = prove(&site, text).await;
+        let gains = claim(&proof, "nobody_gains", "proved");
+        assert!(
+            proof["situations"].as_u64().unwrap() > 40 && gains["held"] == proof["situations"],
+            "{proof:#}"
+        );
+        assert!(claim(&proof, "owner_can_mend", "proved")["asked"].as_u64().unwrap() > 10);
+        claim(&proof, "never_errors", "proved");
+        let loses = claim(&proof, "nobody_loses", "refuted");
+        assert!(loses["asked"] == 5 && loses["skipped"].as_u64().unwrap() > 30, "{loses:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_time_or_a_true_solver_nobody_knows() {
     for site in set(Prove { question_millis: 1, ..Prove::default() }).await {
         let proof = prove(&site, NIGHT).await;
