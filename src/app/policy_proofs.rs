@@ -1,5 +1,5 @@
-//! Proving what a change of a team's policies can and cannot do: one proof at a time on a server, each on a thread of its
-//! own, for a time that the settings bound. Nothing is written.
+//! Proving what a change of a team's policies can and cannot do: one proof at a time on a server, each on a thread of
+//! its own, for a time that the settings bound. Nothing is written.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,8 +25,8 @@ use crate::{
 #[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewProof {
-    /// The text of all policies that the team would have; absent: the live ones stay, and only what is claimed of single
-    /// policies and of the owner is of interest.
+    /// The text of all policies that the team would have; absent: the live ones stay, and only what is claimed of
+    /// single policies and of the owner is of interest.
     #[serde(default)]
     pub text: Option<String>,
 }

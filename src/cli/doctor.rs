@@ -212,7 +212,7 @@ mod tests {
         let named = |solver: &str| Prove { solver: solver.to_owned(), ..Prove::default() };
         let found = solver(&named("cvc5"));
         assert!(found.verdict == Verdict::Fine && found.found.starts_with("cvc5 "), "{found:?}");
-        for none in ["/usr/bin/no-such-solver", "true"] {
+        for none in ["/usr/bin/no-such-solver", "false"] {
             assert_eq!(solver(&named(none)).verdict, Verdict::Weak, "{none}");
         }
     }

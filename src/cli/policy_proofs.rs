@@ -49,15 +49,17 @@ pub(super) fn proof_page(proof: &Value) -> String {
             "owner_can_mend" => {
                 ("the owner can always mend it", "the team's policies do not speak of that", "situation")
             }
-            "never_errors" => ("no policy can fail", "there are none", "policy and situation"),
-            "no_dead_permits" => ("every permit permits something", "there are none", "permit"),
+            "never_errors" => ("no policy can fail", "there are no policies", "case"),
+            "no_dead_permits" => ("every permit permits something", "there are no permits", "permit"),
             other => (&*other.to_owned(), "nothing to ask", "case"),
         };
         let (verdict, asked) = (said(&one["verdict"]), one["asked"].as_u64().unwrap_or_default());
+        let held = one["held"].as_u64().unwrap_or_default();
         let scale = match (asked, verdict.as_str()) {
             (0, _) => none.to_owned(),
-            (_, "proved") => format!("in all of {}", times(asked, counted)),
-            _ => format!("holds in {} of {}", one["held"], times(asked, counted)),
+            (_, "proved") => format!("in {}", times(asked, counted)),
+            (_, "refuted") => format!("not so in {} of {}", asked - held.min(asked), times(asked, counted)),
+            _ => format!("known of {held} of {}", times(asked, counted)),
         };
         let _ = writeln!(page, "{:<10} {claim}: {scale}", verdict.to_uppercase());
         for finding in list_of(&one["findings"]) {
@@ -67,12 +69,9 @@ pub(super) fn proof_page(proof: &Value) -> String {
             let _ = writeln!(page, "  {skipped} more were not tried: what is refuted stays refuted");
         }
     }
-    let _ = writeln!(
-        page,
-        "{} untouched: there both versions are the same. Solver: {}.",
-        times(proof["untouched"].as_u64().unwrap_or_default(), "situation"),
-        said(&proof["solver"])
-    );
+    let others = times(proof["untouched"].as_u64().unwrap_or_default(), "situation");
+    let solver = said(&proof["solver"]);
+    let _ = writeln!(page, "Nothing is different in {others} of which no change speaks. Solver: {solver}.");
     page
 }
 
@@ -102,9 +101,50 @@ fn answer(answered: &Value) -> String {
 }
 
 fn times(count: u64, what: &str) -> String {
-    match (count, what) {
-        (1, _) => format!("1 {what}"),
-        (_, "policy and situation") => format!("{count} policies and situations"),
-        _ => format!("{count} {what}s"),
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_proof_is_a_page() {
+        let example = json!({ "words": "getBill for the role member; context.hour is 18", "role": "member",
+            "matters": { "context.hour": 18 }, "before": { "allowed": false, "by": [] },
+            "after": { "allowed": true, "by": ["team/a"] } });
+        let claim = |claim: &str, verdict: &str, asked: u32, held: u32, findings: Value| {
+            json!({ "claim": claim, "verdict": verdict, "asked": asked, "held": held, "skipped": asked / 9,
+                "findings": findings })
+        };
+        let proof = json!({ "solver": "cvc5 1.0.3", "situations": 9, "untouched": 1, "claims": [
+            claim("nobody_gains", "refuted", 9, 8, json!([{ "verdict": "refuted", "action": "getBill",
+                "about": "Record", "why": "there is one", "example": example }])),
+            claim("nobody_loses", "proved", 1, 1, json!([])),
+            claim("guardrails_hold", "proved", 0, 0, json!([])),
+            claim("never_errors", "undecided", 2, 1, json!([{ "verdict": "undecided", "policy": "team/a",
+                "action": "getBill", "about": "Record", "why": "the solver found no answer within 1 ms" }])),
+            claim("no_dead_permits", "refuted", 2, 1, json!([{ "verdict": "refuted", "policy": "team/b",
+                "why": "it is never the reason for a yes" }])),
+        ] });
+        insta::assert_snapshot!(proof_page(&proof), @r"
+        REFUTED    nobody gains anything: not so in 1 of 9 situations
+          getBill for the role member
+            where context.hour is 18
+            now refused: no policy permits it, then allowed by team/a
+          1 more were not tried: what is refuted stays refuted
+        PROVED     nobody loses anything: in 1 situation
+        PROVED     what guardrails forbid stays forbidden: no permit is different
+        UNDECIDED  no policy can fail: known of 1 of 2 cases
+          team/a, getBill about Record: the solver found no answer within 1 ms
+        REFUTED    every permit permits something: not so in 1 of 2 permits
+          team/b: it is never the reason for a yes
+        Nothing is different in 1 situation of which no change speaks. Solver: cvc5 1.0.3.
+        ");
+        assert!(Required::NobodyLoses.is_proved(&proof) && !Required::NobodyGains.is_proved(&proof));
+        assert!(!Required::NeverErrors.is_proved(&proof) && !Required::OwnerCanMend.is_proved(&proof));
     }
 }

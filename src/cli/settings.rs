@@ -1,6 +1,6 @@
 //! The server's settings as flags, and the commands that show and check them.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -110,13 +110,17 @@ fn file(settings: &[(&'static str, String)]) -> Result<String, Failure> {
         Err(_) => toml::Value::String(text.to_owned()),
     };
     let mut plain = toml::Table::new();
-    let mut groups: BTreeMap<&str, toml::Table> = BTreeMap::new();
     for (key, text) in settings {
-        match key.split_once('.') {
-            Some((group, name)) => groups.entry(group).or_default().insert(name.to_owned(), value(text)),
-            None => plain.insert((*key).to_owned(), value(text)),
-        };
+        let (groups, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let mut table = &mut plain;
+        for group in groups.split('.').filter(|group| !group.is_empty()) {
+            let inner = table.entry(group).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let toml::Value::Table(inner) = inner else {
+                return Err(Failure::here("the settings cannot be printed", format!("{group} is no group")));
+            };
+            table = inner;
+        }
+        table.insert(name.to_owned(), value(text));
     }
-    plain.extend(groups.into_iter().map(|(group, table)| (group.to_owned(), toml::Value::Table(table))));
     toml::to_string(&plain).map_err(|error| Failure::here("the settings cannot be printed", error))
 }

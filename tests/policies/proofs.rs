@@ -129,7 +129,8 @@ when { resource has owner && resource.owner != principal };
 @id("shut") permit (principal, action == Action::"ListBudgets", resource) when { principal.labels.contains("money") };
 @id("shutter") @advice("shut") forbid (principal, action == Action::"ListBudgets", resource)
 when { principal.labels.contains("money") && principal.key };
-@id("late") permit (principal, action == Action::"ListBudgets", resource) when { principal.key && principal.labels.contains("money") };
+@id("late") permit (principal, action == Action::"ListBudgets", resource)
+when { principal.key && principal.labels.contains("money") };
 @id("lives") permit (principal, action == Action::"ListBills", resource) when { context.hour > 22 };
 "#;
     for site in both().await {
@@ -149,7 +150,8 @@ when { principal.labels.contains("money") && principal.key };
 #[tokio::test(flavor = "multi_thread")]
 async fn the_owner_is_proved_to_reach_what_mends_the_team() {
     let text = r#"
-@id("frozen") @advice("nothing changes") forbid (principal, action in [Action::"policy:write", Action::"member:write"], resource)
+@id("frozen") @advice("nothing changes")
+forbid (principal, action in [Action::"policy:write", Action::"member:write"], resource)
 unless { principal.labels.contains("keeper") };
 "#;
     for site in both().await {
@@ -166,6 +168,26 @@ unless { principal.labels.contains("keeper") };
         let body = json!({ "version": 0, "reason": "enough" });
         publish(&site, &site.admin, 1, body.clone()).await.fails(403, "refused");
         publish(&site, &site.owner, 1, body).await.want(201);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forbid_of_all_writing_is_proved_in_every_situation() {
+    let text = r#"
+@id("evenings") @advice("interns change nothing after 18:00") forbid (principal, action in [Action::"write"], resource)
+when { principal.labels.contains("intern") && context.hour >= 18 };
+"#;
+    for site in set(Prove { total_seconds: 50, ..Prove::default() }).await {
+        let proof = prove(&site, text).await;
+        let gains = claim(&proof, "nobody_gains", "proved");
+        assert!(
+            proof["situations"].as_u64().unwrap() > 40 && gains["held"] == proof["situations"],
+            "{proof:#}"
+        );
+        assert!(claim(&proof, "owner_can_mend", "proved")["asked"].as_u64().unwrap() > 10);
+        claim(&proof, "never_errors", "proved");
+        let loses = claim(&proof, "nobody_loses", "refuted");
+        assert!(loses["asked"] == 5 && loses["skipped"].as_u64().unwrap() > 30, "{loses:#}");
     }
 }
 

@@ -238,7 +238,8 @@ fn one_role(preset: Preset) -> String {
         [("member", "principal", "resource"), ("account", "resource", "resource is Account")]
     {
         text += &format!(
-            "@id(\"fact/{name}-role\") forbid (principal is Member, action, {thing}) unless {{ {who} in [{listed}] }};\n"
+            "@id(\"fact/{name}-role\") forbid (principal is Member, action, {thing}) unless {{ {who} in [{listed}] \
+             }};\n"
         );
         for (at, one) in roles.iter().enumerate() {
             for other in roles.iter().skip(at + 1) {

@@ -1,10 +1,10 @@
-//! Proofs about a change of a team's policies: not for the questions that somebody thought of, but for all there can be.
+//! Proofs about a change of a team's policies: not for the questions that somebody thought of, but for all there are.
 //!
 //! Policies become formulas (`cedar-policy-symcc`), and a solver looks for a question that shows that a claim is wrong.
-//! If there is none, it is proved; one that it finds is asked of the policies themselves before it is told, so that no
-//! mistake of the solver or of the translation is; and where it finds neither in time, nobody knows. What is compared is
-//! always the whole, guardrails, preset and the team's own policies, and only in the situations that changed policies
-//! speak of: everywhere else both versions are the same set.
+//! If there is none, it is proved. One that it finds is asked of the policies themselves before it is told, so that no
+//! mistake of the solver or of the translation is. Where it finds neither in time, nobody knows. What is compared is
+//! the whole, guardrails, preset and the team's own policies, and only in the situations that changed policies speak
+//! of: everywhere else both versions are the same set.
 //!
 //! A proof takes seconds and a processor. Whoever asks for one brings a thread of its own with room on its stack, since
 //! formulas are walked by recursion.

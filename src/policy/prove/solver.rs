@@ -104,8 +104,7 @@ impl<'a> Solver<'a> {
         let thinking = format!("--tlimit-per={}", self.settings.question_millis);
         command.args(["-c", SHELL, "sh", MEMORY_KIB, &self.settings.solver, "--lang", "smt", &thinking]);
         command.env_clear().env("PATH", PATH).kill_on_drop(true);
-        let solver =
-            LocalSolver::from_command(&mut command).and_then(|solver| Ok(CedarSymCompiler::new(solver)));
+        let solver = LocalSolver::from_command(&mut command).map(CedarSymCompiler::new);
         match solver {
             Ok(Ok(compiler)) => Ok(compiler),
             Ok(Err(trouble)) => Err(format!("the solver does not start: {trouble}")),

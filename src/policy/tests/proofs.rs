@@ -15,7 +15,8 @@ static SHIPPED: LazyLock<Policies> = LazyLock::new(|| Policies::shipped().unwrap
 
 const TEXT: &str = r#"
 @id("help") permit (principal in Role::"member", action, resource) when { principal.labels.contains("intern") };
-@id("hands-off") @advice("not you") forbid (principal, action in [Action::"member:write", Action::"policy:write"], resource)
+@id("hands-off") @advice("not you")
+forbid (principal, action in [Action::"member:write", Action::"policy:write"], resource)
 unless { principal.key };
 @id("late") @advice("too late") forbid (principal, action in [Action::"view", Action::"write"], resource)
 when { context.hour >= 18 };
