@@ -1,9 +1,9 @@
 //! P4: questions to the policies over HTTP, beside a plain server around the bare engine.
 //!
-//! The yardstick is built here, since cedar-agent comes in no registry: an `axum` server that, as it does, keeps policies
-//! and entities in memory and answers `POST /` with principal, action, resource and context as JSON by `is_authorized`
-//! over the whole set. It has our shipped policies and the same member. Ours reads key, team and member from the
-//! database first, and answers with reasons, limits and what is held.
+//! The yardstick is built here, since cedar-agent comes in no registry: an `axum` server that, as it does, keeps
+//! policies and entities in memory and answers `POST /` with principal, action, resource and context as JSON by
+//! `is_authorized` over the whole set. It has our shipped policies and the same member. Ours reads key, team and
+//! member from the database first, and answers with reasons, limits and what is held.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 

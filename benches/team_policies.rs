@@ -1,8 +1,8 @@
 //! P2: what a decision costs in a team with many policies of its own, beside one with few.
 //!
 //! The policies are spread over all operations of a team's nouns, as a team's are; a decision asks those about its
-//! operation. `P2 all` is the worst case: every one of them is about the operation that is asked for. A team may have 200;
-//! a thousand is asked to see how it grows.
+//! operation. `P2 all` is the worst case: every one of them is about the operation that is asked for. A team may have
+//! 200; a thousand is asked to see how it grows.
 
 use std::{fmt::Write as _, hint::black_box, sync::Arc, time::Instant};
 

@@ -227,7 +227,8 @@ impl App {
         row.reason_detail = "its container was removed from the host by somebody else".to_owned();
         self.end_write(&mut tx, &mut row, end).await?;
         row.state = State::Stopped;
-        tx.instance_save(row).await?;
+        let row = tx.instance_save(row).await?;
+        self.instance_note(op, &mut tx, &row, "instance.stopped").await?;
         self.system_commit(op, tx).await?;
         Ok(false)
     }
@@ -236,7 +237,8 @@ impl App {
     pub(super) async fn ended(&self, op: &Op, row: InstanceRow, detail: &Detail) -> Result<bool> {
         let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
         row.exit_code = detail.exit_code;
-        if row.desired == Desired::Running {
+        let unasked = row.desired == Desired::Running;
+        if unasked {
             row.reason = Some(if detail.out_of_memory { Reason::OutOfMemory } else { Reason::Exited });
             row.reason_detail = match detail.exit_code {
                 Some(ENGINE_WAS_AWAY) | None => "it ended while its host's engine was away".to_owned(),
@@ -247,7 +249,10 @@ impl App {
         let end = end_of(row.started_at, row.proof_at, detail, op.now());
         self.end_write(&mut tx, &mut row, end).await?;
         row.state = State::Stopped;
-        tx.instance_save(row).await?;
+        let row = tx.instance_save(row).await?;
+        if unasked {
+            self.instance_note(op, &mut tx, &row, "instance.stopped").await?;
+        }
         self.system_commit(op, tx).await?;
         Ok(false)
     }
@@ -337,7 +342,8 @@ impl App {
         row.reason_detail = detail.chars().take(500).collect();
         row.ended_at = Some(op.now());
         self.give_back(op, &mut tx, &row).await?;
-        tx.instance_save(row).await?;
+        let row = tx.instance_save(row).await?;
+        self.instance_note(op, &mut tx, &row, "instance.failed").await?;
         self.system_commit(op, tx).await?;
         Ok(false)
     }
@@ -410,7 +416,8 @@ impl App {
         };
         let Some((mut tx, mut row)) = self.row_lock(&row).await? else { return Ok(true) };
         row.state = State::Stopped;
-        if row.desired == Desired::Running {
+        let unasked = row.desired == Desired::Running;
+        if unasked {
             row.desired = Desired::Stopped;
             row.reason = Some(reason);
             row.reason_detail = detail.chars().take(500).collect();
@@ -419,7 +426,10 @@ impl App {
         row.started_at = seen.and_then(|seen| seen.started_at).or(row.started_at);
         row.ended_at = Some(op.now());
         self.accelerators_free(&mut tx, &row).await?;
-        tx.instance_save(row).await?;
+        let row = tx.instance_save(row).await?;
+        if unasked {
+            self.instance_note(op, &mut tx, &row, "instance.stopped").await?;
+        }
         self.system_commit(op, tx).await?;
         Ok(true)
     }

@@ -240,8 +240,33 @@ impl App {
             delivered_at: None,
         };
         tx.outbox_insert(&row).await?;
+        self.note(op, tx, team, kind, target, document).await
+    }
+
+    /// Leaves a line in the audit log for what the server found or did by itself, and nobody is told of.
+    pub(crate) async fn note(
+        &self,
+        op: &Op,
+        tx: &mut Tx,
+        team: &str,
+        kind: &str,
+        target: &str,
+        document: serde_json::Value,
+    ) -> Result<()> {
         let event = event_of(op, team.to_owned(), kind, target.to_owned());
         Ok(tx.audit_insert(&AuditRow { document: document.to_string(), ..event }).await?)
+    }
+
+    /// The same of an instance that came to another state without anybody's asking for it.
+    pub(crate) async fn instance_note(
+        &self,
+        op: &Op,
+        tx: &mut Tx,
+        row: &InstanceRow,
+        kind: &str,
+    ) -> Result<()> {
+        let document = serde_json::json!({ "reason": row.reason, "detail": row.reason_detail });
+        self.note(op, tx, &row.team.to_string(), kind, &row.id.to_string(), document).await
     }
 }
 

@@ -45,6 +45,7 @@ impl App {
         }
         row.state = State::Paused;
         let row = tx.instance_save(row).await?;
+        self.instance_note(op, &mut tx, &row, "instance.paused").await?;
         self.system_commit(op, tx).await?;
         self.fleet.measure_soon(row.host, op.now());
         tracing::info!(instance = %row.id, "paused");
@@ -72,7 +73,8 @@ impl App {
         }
         row.desired = Desired::Stopped;
         row.reason_detail = format!("{}; after an hour it was stopped", row.reason_detail);
-        tx.instance_save(row).await?;
+        let row = tx.instance_save(row).await?;
+        self.instance_note(op, &mut tx, &row, "instance.stopped").await?;
         self.system_commit(op, tx).await?;
         Ok(true)
     }

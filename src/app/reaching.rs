@@ -47,6 +47,10 @@ impl App {
             tx.instances_unreachable(host.id).await?;
             tx.storage_segments_end(host.id).await?;
         }
+        if down && host.reach != reach {
+            let document = serde_json::json!({ "host": host.name, "why": why });
+            self.note(op, &mut tx, "", "host.down", &host.id.to_string(), document).await?;
+        }
         self.system_commit(op, tx).await?;
         if host.reach != reach {
             tracing::warn!(host = %host.name, %reach, why, "a host does not answer");
@@ -70,6 +74,10 @@ impl App {
         if back || !told {
             let mut tx = self.db.begin().await?;
             tx.host_reach_save(host.id, Reach::Up, "", 0, Some(op.now())).await?;
+            if host.reach == Reach::Down {
+                let document = serde_json::json!({ "host": host.name });
+                self.note(op, &mut tx, "", "host.up", &host.id.to_string(), document).await?;
+            }
             self.system_commit(op, tx).await?;
         }
         let stale =

@@ -1,7 +1,7 @@
 //! What a change of a team's policies would do: both versions are asked the same questions, for every role and label,
-//! everybody whom a policy names, and every action that either speaks about, and where the answers differ somebody gains or loses. The questions are
-//! about what is in the catalogue, at every hour if a policy looks at the clock, so that a difference comes with an
-//! example.
+//! everybody whom a policy names, and every action that either speaks about, and where the answers differ somebody
+//! gains or loses. The questions are about what is in the catalogue, at every hour if a policy looks at the clock, so
+//! that a difference comes with an example.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

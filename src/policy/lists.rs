@@ -1,5 +1,6 @@
-//! Lists: what of them somebody may see. Rows that are alike to the policies have one answer, so it is asked for once: an
-//! answer follows from who asks, the action, the facts and the attributes of the thing, and from nothing else.
+//! Lists: what of them somebody may see. Rows that are alike to the policies have one answer, so it is asked for
+//! once: an answer follows from who asks, the action, the facts and the attributes of the thing, and from nothing
+//! else.
 
 use std::collections::HashMap;
 

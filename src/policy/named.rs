@@ -1,6 +1,6 @@
-//! Whom and what a team's text looks at, found by reading its letters: so a plan asks about the labels and accounts that a
-//! rule names, at every hour if it looks at the clock, and with much running already if it looks at that. Whatever is
-//! missed here is only not asked about in a plan; no decision hangs on it.
+//! Whom and what a team's text looks at, found by reading its letters: so a plan asks about the labels and accounts
+//! that a rule names, at every hour if it looks at the clock, and with much running already if it looks at that.
+//! Whatever is missed here is only not asked about in a plan; no decision hangs on it.
 
 use std::collections::BTreeSet;
 

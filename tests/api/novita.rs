@@ -1,8 +1,8 @@
 //! The matrix of 39 nouns and five roles over HTTP, with the tokens of people who signed in.
 //!
 //! All of it is asked at `authorize`, where also nouns have an answer that no route is about yet: by each role with
-//! its own token, and by the owner about each member. What has routes is asked there too, with the very requests that people
-//! send. The answers come from `matrix.csv` and are never worked out here.
+//! its own token, and by the owner about each member. What has routes is asked there too, with the very requests that
+//! people send. The answers come from `matrix.csv` and are never worked out here.
 
 use muster::model::{action::Verb, team::Role};
 use serde_json::{Value, json};

@@ -249,6 +249,7 @@ async fn what_is_paused_keeps_its_accelerators_pays_its_disk_and_goes_on_after_a
         assert_eq!((&usage["instances"], &usage["gpus"]), (&json!(1), &json!(1)));
         assert_eq!(percents(&stage.messages("instance.draining").await), [100, 50, 20]);
         assert_eq!(stage.messages("instance.out_of_credits").await.len(), 1);
+        assert_eq!(stage.messages("instance.paused").await.len(), 1, "in the log, though nobody is told");
         let cost = credits(&seen["cost"]);
 
         // Paused time is not running time, but its disk is stored.

@@ -36,5 +36,6 @@ mod statements;
 mod storage;
 mod terms;
 mod top_ups;
+mod unasked;
 mod vouchers;
 mod webhooks;

@@ -14,7 +14,8 @@ const TOO_MANY: i64 = 7;
 const PLANT: &str = "
     WITH RECURSIVE numbers (n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
     INSERT INTO decisions (id, team, at, actor, action, resource, allowed, document)
-    SELECT 'dec_019' || CAST($4 AS TEXT) || CAST(1000000000 + n AS TEXT) || 'aaaaaaaaaaaaaaaaaa', t.id, n, 'somebody', 'GetTeam', 'x', $2, '{}'
+    SELECT 'dec_019' || CAST($4 AS TEXT) || CAST(1000000000 + n AS TEXT) || 'aaaaaaaaaaaaaaaaaa', t.id, n,
+           'somebody', 'GetTeam', 'x', $2, '{}'
       FROM numbers, teams t WHERE t.slug = $3";
 const COUNT: &str = "
     SELECT COUNT(*), CAST(COALESCE(MIN(d.at), 0) AS BIGINT) FROM decisions d JOIN teams t ON t.id = d.team
