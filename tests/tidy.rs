@@ -31,7 +31,7 @@ const BUILDERS: [&str; 5] =
     ["src/main.rs", "src/cli/mod.rs", "src/cli/serve.rs", "src/cli/doctor.rs", "src/cli/recompute.rs"];
 
 /// Outside crates and the modules that they live in.
-const HOMES: [(&str, &[&str]); 25] = [
+const HOMES: [(&str, &[&str]); 26] = [
     ("sqlx", &["store"]),
     ("cedar_policy", &["policy"]),
     ("cedar_policy_formatter", &["policy"]),
@@ -39,6 +39,7 @@ const HOMES: [(&str, &[&str]); 25] = [
     ("wasmtime", &["plugins"]),
     ("wasmparser", &["plugins"]),
     ("wit_component", &["plugins"]),
+    ("wit_parser", &["plugins"]),
     ("rustc_demangle", &["plugins"]),
     ("serde_saphyr", &["workshop"]),
     ("bollard", &["docker"]),

@@ -33,6 +33,12 @@ const PLUGINS: &[Column] = &[
 pub(crate) enum Lang {
     /// Rust, with the SDK
     Rust,
+    /// C, with clang and nothing else
+    C,
+    /// Python, with componentize-py
+    Python,
+    /// JavaScript, with componentize-js
+    Js,
 }
 
 /// What a command is about.
@@ -163,8 +169,13 @@ impl PluginCommand {
         match self {
             Self::New { name, lang, folder } => {
                 let folder = folder.unwrap_or_else(|| PathBuf::from(&name));
-                let Lang::Rust = lang;
-                workshop::project_new(&folder, &name, Language::Rust)?;
+                let language = match lang {
+                    Lang::Rust => Language::Rust,
+                    Lang::C => Language::C,
+                    Lang::Python => Language::Python,
+                    Lang::Js => Language::JavaScript,
+                };
+                workshop::project_new(&folder, &name, language)?;
                 let shown = folder.display();
                 Ok(Answer::Done(format!(
                     "{shown} holds the plugin {name}. `muster plugin build {shown}` and `muster plugin test {shown}` \
@@ -277,11 +288,10 @@ fn config_text(config: Option<String>) -> Result<Option<String>, Failure> {
 fn pushed(plugin: &Value) -> String {
     let said = |key: &str| plugin[key].as_str().unwrap_or_default();
     format!(
-        "{} is {} (digest {}). It prices nothing yet: `muster price activate {}` makes it the team's price.\n",
+        "{} (digest {}) is {id}: it prices nothing yet. `muster price activate {id}` makes it the team's price.\n",
         said("name"),
-        said("id"),
         said("digest"),
-        said("id")
+        id = said("id")
     )
 }
 

@@ -1,4 +1,5 @@
-//! What a plugin says about itself: the file `muster-plugin.toml` at its author's, a section of the component elsewhere.
+//! What a plugin says about itself: the file `muster-plugin.toml` at its author's, a section of the component
+//! elsewhere.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -1,19 +1,56 @@
 //! The last steps of building a plugin: from what a compiler puts out to a component that says what it is.
 
-use wasmparser::{Encoding, Parser, Payload};
-use wit_component::ComponentEncoder;
+use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
 
 use super::error::Error;
 use crate::model::manifest::{Manifest, SECTION};
 
-/// Turns a core module that was built with the SDK into a component.
+/// The interface, for modules of languages whose tools do not put its description in.
+const WIT: &str = include_str!("../../plugins/wit/v1/muster.wit");
+
+/// Turns a core module into a component: one that was built with the SDK, or any that has the functions of the price
+/// world.
 ///
 /// # Errors
 /// [`Error::Refused`] when the module does not carry the plugin interface or imports something else.
 pub fn encode_component(module: &[u8]) -> Result<Vec<u8>, Error> {
+    let refused = |cause: String| Error::Refused(format!("the module cannot be made a component: {cause}"));
+    let mut module = module.to_vec();
+    if !is_described(&module).map_err(unreadable)? {
+        let mut resolve = Resolve::default();
+        let described = resolve
+            .push_str("muster.wit", WIT)
+            .map_err(|error| error.to_string())
+            .and_then(|package| {
+                resolve.select_world(&[package], Some("pricing")).map_err(|error| error.to_string())
+            })
+            .and_then(|world| {
+                embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+                    .map_err(|error| format!("{error:#}"))
+            });
+        described.map_err(|error| refused(format!("the interface is not read: {error}")))?;
+    }
     let encoded =
-        ComponentEncoder::default().validate(true).module(module).and_then(|mut encoder| encoder.encode());
-    encoded.map_err(|error| Error::Refused(format!("the module cannot be made a component: {error:#}")))
+        ComponentEncoder::default().validate(true).module(&module).and_then(|mut encoder| encoder.encode());
+    encoded.map_err(|error| refused(format!("{error:#}")))
+}
+
+/// Whether a module says which world it is made for.
+fn is_described(module: &[u8]) -> Result<bool, BinaryReaderError> {
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::CustomSection(section) = payload?
+            && section.name().starts_with("component-type")
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn unreadable(error: BinaryReaderError) -> Error {
+    Error::Refused(format!("it cannot be read as WebAssembly: {error}"))
 }
 
 /// Whether these are the bytes of a core module, which is no component yet.
@@ -27,7 +64,6 @@ pub fn is_core_module(wasm: &[u8]) -> bool {
 /// # Errors
 /// [`Error::Refused`] when this is no component.
 pub fn embed_manifest(component: &[u8], manifest: &Manifest) -> Result<Vec<u8>, Error> {
-    let unreadable = |error| Error::Refused(format!("it cannot be read as WebAssembly: {error}"));
     let mut whole = Vec::with_capacity(component.len() + 1_024);
     let (mut depth, mut copied) = (0_u32, 0);
     for payload in Parser::new(0).parse_all(component) {

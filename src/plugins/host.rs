@@ -89,11 +89,6 @@ impl Plugins {
         Ok(Self { engine, rung, linker, cache, limits, workers, places, loaded: Mutex::default() })
     }
 
-    /// The limits on uploads and calls.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// How instances get their memory on this machine.
     pub fn rung(&self) -> Rung {
         self.rung

@@ -78,7 +78,7 @@ pub async fn checkup(stand: &Stand, subject: &Subject) -> Result<Checkup> {
     let admitted = stand.admit(subject).await?;
     let samples = Samples { stand, admitted: &admitted };
     let (mut findings, mut limits) = (Vec::new(), Vec::new());
-    let allowed = stand.plugins.limits();
+    let allowed = &stand.limits;
     let inspected = &admitted.inspection;
     limits.push(share("bytes", inspected.size_bytes, allowed.upload_bytes, "plugins.upload_bytes"));
     limits.push(share(
@@ -90,6 +90,13 @@ pub async fn checkup(stand: &Stand, subject: &Subject) -> Result<Checkup> {
 
     let (quoted, spent) = samples.quote().await;
     limits.push(share("fuel of a quote", spent.fuel, allowed.for_quote(1).fuel, "plugins.fuel"));
+    let time = allowed.for_quote(1).deadline;
+    limits.push(share(
+        "microseconds of a quote",
+        spent.took.as_micros(),
+        time.as_micros(),
+        "plugins.quote_deadline",
+    ));
     findings.push(answered("a quote", quoted));
     let setting = "plugins.fuel and plugins.fuel_per_record";
     let mut memory_bytes = spent.memory_bytes;
@@ -99,6 +106,11 @@ pub async fn checkup(stand: &Stand, subject: &Subject) -> Result<Checkup> {
         let (rated, spent) = samples.rate(&samples.records(count)).await;
         let budget = allowed.for_rate(usize::try_from(count).unwrap_or(usize::MAX));
         limits.push(share(fuel, spent.fuel, budget.fuel, setting));
+        if count == BATCH {
+            let (used, time) = (spent.took.as_micros(), budget.deadline.as_micros());
+            let setting = "plugins.rate_deadline and plugins.rate_deadline_per_record";
+            limits.push(share("microseconds of a full batch", used, time, setting));
+        }
         memory_bytes = memory_bytes.max(spent.memory_bytes);
         findings.push(answered(what, rated.map(drop)));
     }

@@ -129,21 +129,21 @@ impl Project {
         match self.manifest.language.as_str() {
             "rust" => {
                 let target = ["--print", "target-libdir", "--target", "wasm32-unknown-unknown"];
-                let way_out = "the target wasm32-unknown-unknown is missing: `rustup target add wasm32-unknown-unknown`";
+                let target_name = "wasm32-unknown-unknown";
+                let way_out = format!("the target is missing: `rustup target add {target_name}`");
                 match answers("rustc", &target) {
                     None => Some("there is no rustc: https://rustup.rs installs Rust".to_owned()),
-                    Some(folder) if !Path::new(&folder).exists() => Some(way_out.to_owned()),
+                    Some(folder) if !Path::new(&folder).exists() => Some(way_out),
                     Some(_) => None,
                 }
             }
-            "python" => answers("python3", &["-m", "componentize_py", "--version"]).is_none().then(|| {
-                "componentize-py is missing: `python3 -m venv .venv && .venv/bin/pip install componentize-py`".to_owned()
+            "python" => (!self.folder.join(".venv").exists()).then(|| {
+                let install = "`python3 -m venv .venv && .venv/bin/pip install -r requirements.txt`";
+                format!("componentize-py is not there: {install}")
             }),
-            "javascript" => (!self.folder.join("node_modules").exists())
-                .then(|| "the packages are missing: `npm install`".to_owned()),
-            "c" => answers("clang", &["--version"]).is_none().then(|| {
-                "clang is missing: on Debian `apt-get install clang lld`".to_owned()
-            }),
+            "c" => answers("clang", &["--version"])
+                .is_none()
+                .then(|| "there is no clang: on Debian `apt-get install clang lld make`".to_owned()),
             _ => None,
         }
     }

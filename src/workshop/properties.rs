@@ -39,7 +39,7 @@ pub(super) enum Property {
     SplitInvariant,
     /// A record costs the same alone and among others.
     BatchInvariant,
-    /// One more unit costs at least as much.
+    /// One more unit costs at least as much, but for the rounding of a nano-credit on each line.
     Monotone,
     /// No interval costs more than was quoted.
     WithinQuote,
@@ -164,8 +164,8 @@ impl Trials<'_> {
         Use { sku: small(dice.below(skus)), quantity: small(quantity), start, from, to, cuts }
     }
 
-    /// What is wrong with the property on these uses; nothing where the plugin does not answer at all, which is a breach
-    /// of [`Property::Answers`] alone.
+    /// What is wrong with the property on these uses; nothing where the plugin does not answer at all, which is a
+    /// breach of [`Property::Answers`] alone.
     async fn breach(&self, property: Property, uses: &[Use]) -> Option<Breach> {
         let whole: Vec<UsageRecord> = uses.iter().map(|one| one.record(one.from, one.to)).collect();
         let (answer, log) = self.ask(&whole).await;
@@ -246,12 +246,16 @@ impl Trials<'_> {
             Ok(dearer) => dearer,
             Err(error) => return Some(format!("with one more unit it has no price: {error}")),
         };
-        let sum = |charge: &BTreeMap<String, Amount>| outcome::total(std::slice::from_ref(charge)).ok();
-        let pairs = charges.iter().zip(&dearer).map(|(one, other)| (sum(one), sum(other)));
-        pairs
-            .filter_map(|(one, other)| Some((one?, other?)))
-            .find(|(one, other)| other < one)
-            .map(|(one, other)| format!("it costs {one}, and {other} with one more unit"))
+        for (one, other) in charges.iter().zip(&dearer) {
+            let sum = |charge: &BTreeMap<String, Amount>| outcome::total(std::slice::from_ref(charge)).ok();
+            let (Some(cost), Some(more)) = (sum(one), sum(other)) else { continue };
+            // Both ends of an interval are rounded, on every line.
+            let rounding = i64::try_from(one.len().max(other.len())).unwrap_or(1);
+            if more.0.as_nanos() < cost.0.as_nanos() - rounding {
+                return Some(format!("it costs {cost}, and {more} with one more unit"));
+            }
+        }
+        None
     }
 
     async fn above_quote(&self, uses: &[Use]) -> Option<String> {

@@ -8,9 +8,15 @@ use crate::{
     plugins::{Compiler, Inspection, Limits, Plugin, PluginSettings, Plugins},
 };
 
+/// How much wider the wall-clock net is than a server's: a desk does other things at the same time. Fuel, which is the
+/// same everywhere, is what the server gives.
+const PATIENCE: u32 = 20;
+
 /// The engine, and the place of what it compiled.
 pub struct Stand {
     pub(super) plugins: Plugins,
+    /// The limits of a server.
+    pub(super) limits: Limits,
     /// Goes with the stand when nobody named a folder to keep.
     _scratch: Option<tempfile::TempDir>,
 }
@@ -22,7 +28,7 @@ pub(super) struct Admitted {
 }
 
 impl Stand {
-    /// Starts the engine with the server's limits; compiled code is kept in `cache`, or not at all.
+    /// Starts the engine with the server's limits and some patience; compiled code is kept in `cache`, or not at all.
     ///
     /// # Errors
     /// [`Error::Here`] when it does not start.
@@ -33,13 +39,19 @@ impl Stand {
             None => Some(tempfile::tempdir().map_err(|error| cannot(&error))?),
         };
         let scratch_folder = scratch.as_ref().map(|folder| folder.path().join("plugins"));
+        let limits = Limits::default();
         let settings = PluginSettings {
             cache_folder: cache.or(scratch_folder).unwrap_or_default(),
             compiler: Compiler::ThisProgram,
-            limits: Limits::default(),
+            limits: Limits {
+                quote_deadline: limits.quote_deadline * PATIENCE,
+                rate_deadline: limits.rate_deadline * PATIENCE,
+                compile_wall: limits.compile_wall * PATIENCE,
+                ..limits.clone()
+            },
         };
         let plugins = Plugins::new(settings).map_err(|error| cannot(&error))?;
-        Ok(Self { plugins, _scratch: scratch })
+        Ok(Self { plugins, limits, _scratch: scratch })
     }
 
     /// Lets a component in, as the server does at an upload.

@@ -38,6 +38,12 @@ const CASES: &[File] = files!("shared": "cases/price.yaml" "cases/price.golden.y
 pub enum Language {
     /// Rust.
     Rust,
+    /// C, without a standard library.
+    C,
+    /// Python.
+    Python,
+    /// JavaScript.
+    JavaScript,
 }
 
 impl Language {
@@ -47,6 +53,21 @@ impl Language {
                 let own = files!("rust": ".cargo/config.toml" ".gitignore" "Cargo.toml" "README.md"
                     "muster-plugin.toml" "src/lib.rs");
                 [own, RUST_SDK, WIT, CASES]
+            }
+            Self::C => {
+                let own = files!("c": ".gitignore" "Makefile" "README.md" "muster-plugin.toml" "plugin.c");
+                let bindings = files!("c": "muster/c/libc/stdlib.h" "muster/c/libc/string.h" "muster/c/muster.c"
+                    "muster/c/muster.h" "muster/c/pricing.c" "muster/c/pricing.h");
+                [own, bindings, WIT, CASES]
+            }
+            Self::Python => {
+                let own = files!("python": ".gitignore" "README.md" "app.py" "muster-plugin.toml" "requirements.txt");
+                [own, &[], WIT, CASES]
+            }
+            Self::JavaScript => {
+                let own = files!("js": ".gitignore" "README.md" "muster-plugin.toml" "muster/build.mjs" "package.json"
+                    "plugin.js");
+                [own, &[], WIT, CASES]
             }
         }
     }

@@ -99,8 +99,8 @@ impl Report {
 /// Runs the cases in `folder`, or in the subject's own.
 ///
 /// # Errors
-/// [`Error::Input`] when there are none or a file cannot be meant, [`Error::Refused`] when the server would not take the
-/// component at all.
+/// [`Error::Input`] when there are none or a file cannot be meant, [`Error::Refused`] when the server would not take
+/// the component at all.
 pub async fn test(
     stand: &Stand,
     subject: &Subject,

@@ -54,6 +54,7 @@ pub struct Trial {
     /// The most memory of an instance, in bytes.
     pub memory_bytes: usize,
     /// The lines that the plugin wrote to the log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
 }
 
