@@ -134,6 +134,17 @@ pub(crate) enum PluginCommand {
         #[arg(long)]
         config: Option<String>,
     },
+    /// Ask what real charges would have been
+    Replay {
+        #[command(flatten)]
+        about: About,
+        /// Folder of proofs, as `charge verify ID --save FOLDER` wrote them
+        #[arg(long, value_name = "FOLDER")]
+        proofs: PathBuf,
+        /// Configuration: JSON text, or @PATH of a file with it; that of each charge if not given
+        #[arg(long)]
+        config: Option<String>,
+    },
     /// Show what a component is, without running it
     Inspect {
         #[command(flatten)]
@@ -225,6 +236,13 @@ impl PluginCommand {
                 let config = config_text(config)?;
                 let measures = workshop::measure(&stand()?, &about.subject()?, config, rounds).await?;
                 Ok(Answer::Page(json!(measures), bench_page(&measures)))
+            }
+            Self::Replay { about, proofs, config } => {
+                let config = config_text(config)?;
+                let replayed =
+                    workshop::replay(&stand()?, &about.subject()?, &proofs, config.as_deref()).await?;
+                let answer = Answer::Page(json!(replayed), replay_page(&replayed));
+                Ok(if replayed.unusable == 0 { answer } else { Answer::Alarm(Box::new(answer)) })
             }
             Self::Inspect { about } => Ok(Answer::One(json!(workshop::inspect(&about.subject()?)?))),
             Self::Push { .. } | Self::Upload { .. } | Self::Ls => {
@@ -333,4 +351,18 @@ fn bench_page(measures: &[workshop::Measure]) -> String {
     });
     let heads = ["CALL", "RECORDS", "FUEL", "MEMORY", "TIME", "LIST PRICE", "NATIVE"];
     format!("{}\n", table(&heads, rows.collect()))
+}
+
+fn replay_page(replayed: &workshop::Replay) -> String {
+    let rows = replayed.charges.iter().map(|charge| {
+        let is = charge.is.clone().unwrap_or_else(|| "no answer".to_owned());
+        let fault = charge.fault.clone().unwrap_or_default();
+        vec![charge.charge.clone(), charge.from.clone(), charge.was.clone(), is, fault]
+    });
+    let table = table(&["CHARGE", "FROM", "WAS", "IS", "NOT TAKEN"], rows.collect());
+    let workshop::Replay { charges, was, is, changed, unusable } = replayed;
+    format!(
+        "{table}\n\n{} charges: {was} credits then, {is} now; {changed} changed, {unusable} that would not be taken\n",
+        charges.len()
+    )
 }

@@ -199,6 +199,47 @@ fn golden_answers_are_kept_and_compared() {
 }
 
 #[test]
+fn real_charges_are_asked_again() {
+    let desk = list_price("");
+    let charge = |k: u32| format!("seg_01930f3c5e0a7c3db1d4a2f8e6c90b17.{k}.0");
+    let proof = |k: u32, quantity: u32| {
+        serde_json::json!({
+            "id": charge(k),
+            "told": {
+                "team": "team", "member": "member", "quantity": quantity,
+                "sku": { "name": "gpu", "kind": "instance", "region": "lab", "instance_type": "gpu",
+                         "accelerator": "none", "unit_price": 2_000_000_000u64 },
+                "segment_start": "2026-10-03T12:00:00Z", "from": "2026-10-03T12:00:00Z",
+                "to": "2026-10-03T13:00:00Z", "now": "2026-10-03T13:00:00Z",
+            },
+            "input_digest": "", "price_version": "price_01930f3c5e0a7c3db1d4a2f8e6c90b17",
+            "component_digest": "", "config": r#"{"discount_percent": 50}"#, "config_digest": "",
+            "quoted_per_hour": "1", "lines": [{ "line": "usage", "nano": 1_000_000_000 }],
+            "nano_before": 0, "nano": 1_000_000_000, "exact_before": 0, "exact_before_revised": 0,
+            "amount": "1", "uncovered": "0", "parked": false, "parked_because": "", "reason": "",
+            "transaction": null, "created_at": "2026-10-03T13:00:00Z",
+        })
+        .to_string()
+    };
+    let line = "muster plugin replay list-price.wasm --proofs proofs";
+    fs::create_dir(desk.folder.join("proofs")).unwrap();
+    assert!(desk.run(line).contains("`muster charge verify ID --save FOLDER` writes one"));
+    desk.write("proofs/0.json", proof(0, 1));
+    let same = desk.run(line);
+    assert!(
+        same.starts_with("exit 0\n") && same.contains("1 charges: 1 credits then, 1 now; 0 changed"),
+        "{same}"
+    );
+    let less = desk.run(&format!("{line} --config '{{\"discount_percent\": 75}}'"));
+    assert!(less.contains("1 credits then, 0.5 now; 1 changed, 0 that"), "{less}");
+    desk.write("proofs/1.json", proof(1, 2));
+    let more = desk.run(line);
+    assert!(more.starts_with("exit 1\n") && more.contains("1 an hour were quoted"), "{more}");
+    desk.write("proofs/1.json", "{}");
+    assert!(desk.run(line).contains("proofs/1.json: this is no proof of a charge"));
+}
+
+#[test]
 fn the_smallest_use_that_breaks_a_property_is_told_and_a_seed_repeats_it() {
     // Whatever an interval is, it costs 7 nano-credits, and only batches of one record have an answer.
     let desk = Desk::new();

@@ -67,10 +67,10 @@ async fn told(desk: &Desk, site: &Site, plugin: &mut String, line: &str) -> Stri
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let whole = text(output.stdout) + &text(output.stderr);
     let mut words = whole.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-    if let Some(id) = words.find(|word| word.starts_with("plug_") && word.len() == 37) {
-        if plugin.is_empty() {
-            id.clone_into(plugin);
-        }
+    if let Some(id) = words.find(|word| word.starts_with("plug_") && word.len() == 37)
+        && plugin.is_empty()
+    {
+        id.clone_into(plugin);
     }
     disguised(&whole)
 }
