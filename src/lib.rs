@@ -1,9 +1,9 @@
 //! muster: policy, money and dispatch for GPU teams, on your own machines.
 //!
-//! The floors, top to bottom: doors (`api`, `worker`, `cli`) translate; services (`app`) decide; rooms with one
-//! outside thing each (`store`, `policy`, `plugins`, `docker`, `webhook`, `telemetry`) never import each other; the
-//! ground (`model`, `ledger`, and the small files here) is pure. `docs/architecture.md` has the map; `tests/tidy.rs`
-//! keeps the rules.
+//! The floors, top to bottom: doors (`api`, `worker`, `cli`) translate; services (`app`, and `workshop` for plugin
+//! authors) decide; rooms with one outside thing each (`store`, `policy`, `plugins`, `docker`, `webhook`,
+//! `telemetry`) never import each other; the ground (`model`, `ledger`, and the small files here) is pure.
+//! `docs/architecture.md` has the map; `tests/tidy.rs` keeps the rules.
 
 pub mod api;
 pub mod app;
@@ -26,3 +26,4 @@ pub mod telemetry;
 pub mod time;
 pub mod webhook;
 pub mod worker;
+pub mod workshop;

@@ -30,6 +30,9 @@ pub enum Error {
     /// More digits after the point than a micro-credit has.
     #[error("at most 6 decimals: a micro-credit is the smallest amount")]
     TooFine,
+    /// More digits after the point than a nano-credit has.
+    #[error("at most 9 decimals: a nano-credit is the smallest price")]
+    FinerThanNano,
 }
 
 impl Credits {
@@ -123,6 +126,44 @@ impl fmt::Display for Credits {
     }
 }
 
+impl fmt::Display for NanoCredits {
+    /// Credits, as short as they are exact: `2.5`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let magnitude = self.0.unsigned_abs();
+        let (whole, part) = (magnitude / 1_000_000_000, magnitude % 1_000_000_000);
+        let sign = if self.0 < 0 { "-" } else { "" };
+        if part == 0 {
+            return write!(f, "{sign}{whole}");
+        }
+        let digits = format!("{part:09}");
+        write!(f, "{sign}{whole}.{}", digits.trim_end_matches('0'))
+    }
+}
+
+impl FromStr for NanoCredits {
+    type Err = Error;
+    /// Reads decimal credits: `2.5` are 2 500 000 000 nano-credits.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+        let numeric = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+        if !numeric(whole) || !numeric(part) {
+            return Err(Error::Malformed);
+        }
+        if part.len() > 9 {
+            return Err(Error::FinerThanNano);
+        }
+        let whole: i64 = whole.parse().map_err(|_| Error::Overflow)?;
+        let part: i64 = format!("{part:0<9}").parse().map_err(|_| Error::Malformed)?;
+        let sign = if negative { -1 } else { 1 };
+        let nanos = whole.checked_mul(sign * 1_000_000_000).and_then(|w| w.checked_add(sign * part));
+        nanos.map(NanoCredits).ok_or(Error::Overflow)
+    }
+}
+
 impl fmt::Debug for Credits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self} credits")
@@ -192,10 +233,18 @@ mod tests {
         assert_eq!("9999999999999999".parse::<Credits>(), Err(Error::Overflow));
     }
 
+    #[test]
+    fn a_price_is_exact_to_the_nano() {
+        assert_eq!("2.5".parse(), Ok(NanoCredits(2_500_000_000)));
+        assert_eq!("-0.000000001".parse(), Ok(NanoCredits(-1)));
+        assert_eq!("0.0000000001".parse::<NanoCredits>(), Err(Error::FinerThanNano));
+    }
+
     proptest! {
         #[test]
         fn every_amount_survives_its_text(micros: i64) {
             prop_assert_eq!(Credits(micros).to_string().parse(), Ok(Credits(micros)));
+            prop_assert_eq!(NanoCredits(micros).to_string().parse(), Ok(NanoCredits(micros)));
         }
 
         #[test]

@@ -50,6 +50,21 @@ impl Span {
     }
 }
 
+impl FromStr for Span {
+    type Err = jiff::Error;
+    /// Reads lengths such as `90s`, `15m`, `1h30m` or `PT36H`; digits finer than a microsecond are cut off.
+    fn from_str(text: &str) -> Result<Self, jiff::Error> {
+        let length: jiff::SignedDuration = text.parse()?;
+        Ok(Self(length.as_micros().try_into().unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", jiff::SignedDuration::from_micros(self.0))
+    }
+}
+
 impl Add<Span> for Timestamp {
     type Output = Timestamp;
     fn add(self, span: Span) -> Timestamp {

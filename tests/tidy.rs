@@ -12,7 +12,7 @@ use std::{
 fn floor(module: &str) -> Floor {
     match module {
         "main" | "lib" | "api" | "console" | "worker" | "cli" => Floor::Door,
-        "app" => Floor::Service,
+        "app" | "workshop" => Floor::Service,
         "store" | "policy" | "plugins" | "docker" | "webhook" | "telemetry" => Floor::Room,
         _ => Floor::Ground,
     }
@@ -31,7 +31,7 @@ const BUILDERS: [&str; 5] =
     ["src/main.rs", "src/cli/mod.rs", "src/cli/serve.rs", "src/cli/doctor.rs", "src/cli/recompute.rs"];
 
 /// Outside crates and the modules that they live in.
-const HOMES: [(&str, &[&str]); 24] = [
+const HOMES: [(&str, &[&str]); 27] = [
     ("sqlx", &["store"]),
     ("cedar_policy", &["policy"]),
     ("cedar_policy_formatter", &["policy"]),
@@ -40,6 +40,9 @@ const HOMES: [(&str, &[&str]); 24] = [
     ("wasmtime", &["plugins"]),
     ("wasmparser", &["plugins"]),
     ("wit_component", &["plugins"]),
+    ("wit_parser", &["plugins"]),
+    ("rustc_demangle", &["plugins"]),
+    ("serde_saphyr", &["workshop"]),
     ("bollard", &["docker"]),
     ("hyperlocal", &["docker"]),
     ("hyper_rustls", &["docker"]),

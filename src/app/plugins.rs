@@ -9,6 +9,7 @@ use crate::{
     ids::PluginId,
     model::{
         action::Action,
+        manifest::Manifest,
         page::{Items, Page},
     },
     op::Op,
@@ -37,6 +38,8 @@ pub struct PluginView {
     pub created_by: String,
     /// When.
     pub created_at: Timestamp,
+    /// What it says about itself, if it does.
+    pub manifest: Option<Manifest>,
 }
 
 impl From<Plugin> for PluginView {
@@ -50,6 +53,7 @@ impl From<Plugin> for PluginView {
             world: row.world,
             created_by: row.created_by,
             created_at: row.created_at,
+            manifest: row.manifest.and_then(|text| serde_json::from_str(&text).ok()),
         }
     }
 }
@@ -96,6 +100,7 @@ impl App {
             world: PRICING_WORLD.to_owned(),
             created_by: op.actor.name(),
             created_at: op.now(),
+            manifest: inspection.manifest.as_ref().map(|manifest| serde_json::json!(manifest).to_string()),
         });
         if is_new {
             let (digest, world) = (row.digest.clone(), row.world.clone());

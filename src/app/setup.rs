@@ -52,7 +52,7 @@ pub(super) async fn default_price_ensure(db: &Db, op: &Op, plugins: &Plugins) ->
     // A price that the operator has chosen stays; the new component is there to be chosen.
     let general = current.iter().find(|version| version.product.is_none());
     let chosen = general.is_some_and(|version| version.created_by != op.actor.name());
-    plugins.admit(Bytes::from_static(wasm)).await?;
+    let said = plugins.admit(Bytes::from_static(wasm)).await?.manifest;
     let mut tx = db.begin().await?;
     let world = plugins::PRICING_WORLD.to_owned();
     let component =
@@ -67,6 +67,7 @@ pub(super) async fn default_price_ensure(db: &Db, op: &Op, plugins: &Plugins) ->
         world,
         created_by: op.actor.name(),
         created_at: op.now(),
+        manifest: said.map(|manifest| json!(manifest).to_string()),
     })
     .await?;
     if chosen {

@@ -16,6 +16,7 @@ mod instance;
 mod message;
 mod output;
 mod people;
+mod plugin;
 mod policy;
 mod policy_files;
 mod policy_proofs;
@@ -126,6 +127,9 @@ enum Command {
     Month(statement::MonthCommand),
     #[command(flatten)]
     Site(site::SiteCommand),
+    /// Price plugins: written and tested here, uploaded and listed there
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
     #[command(flatten)]
     Instance(instance::InstanceCommand),
     /// Snapshots of instances' disks
@@ -171,6 +175,8 @@ fn dispatch(cli: Cli) -> Result<Answer, Failure> {
         Command::Why { decision } => ask(cli.globals, async |call| policy::why(call, &decision).await),
         Command::Message(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Site(command) => ask(cli.globals, async |call| command.run(call).await),
+        Command::Plugin(command) if command.is_at_home() => at_home(command.run_at_home()),
+        Command::Plugin(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Instance(command) => ask(cli.globals, async |call| command.run(call).await),
         Command::Snapshot(command) => ask(cli.globals, async |call| command.run(call).await),
     }
@@ -185,6 +191,12 @@ fn ask(
     let runtime = runtime.map_err(|error| Failure::here("the client cannot start", error))?;
     let mut call = Call::new(globals)?;
     runtime.block_on(command(&mut call))
+}
+
+/// Runs a command that needs no server and yet has to wait.
+fn at_home(command: impl Future<Output = Result<Answer, Failure>>) -> Result<Answer, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::here("the command cannot start", error))?.block_on(command)
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ impl PriceCommand {
 }
 
 /// JSON given as text or as `@PATH`.
-fn json_argument(text: &str) -> Result<Value, Failure> {
+pub(super) fn json_argument(text: &str) -> Result<Value, Failure> {
     let text = match text.strip_prefix('@') {
         Some(path) => std::fs::read_to_string(path).map_err(|error| Failure::here(path, error))?,
         None => text.to_owned(),

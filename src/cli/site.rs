@@ -1,4 +1,4 @@
-//! The operator's side: hosts, accelerators, products, images; and the plugins of a team.
+//! The operator's side: hosts, accelerators, products, images.
 
 use std::path::PathBuf;
 
@@ -51,14 +51,6 @@ const IMAGES: &[Column] = &[
     ("PUBLISHED", "published"),
     ("DESCRIPTION", "description"),
 ];
-const PLUGINS: &[Column] = &[
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("WORLD", "world"),
-    ("SIZE BYTES", "size_bytes"),
-    ("DIGEST", "digest"),
-    ("CREATED", "created_at"),
-];
 /// Bytes of one gibibyte.
 const GIB: u64 = 1 << 30;
 
@@ -80,9 +72,6 @@ pub(crate) enum SiteCommand {
     /// Images that instances start from
     #[command(subcommand)]
     Image(ImageCommand),
-    /// Price plugins of a team
-    #[command(subcommand)]
-    Plugin(PluginCommand),
 }
 
 /// Commands about hosts.
@@ -244,20 +233,6 @@ pub(crate) enum ImageCommand {
     },
 }
 
-/// Commands about plugins.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PluginCommand {
-    /// Upload a component
-    Upload {
-        /// Name
-        name: String,
-        /// The .wasm file
-        file: PathBuf,
-    },
-    /// List plugins
-    Ls,
-}
-
 impl SiteCommand {
     pub(crate) async fn run(self, call: &mut Call) -> Result<Answer, Failure> {
         match self {
@@ -269,7 +244,6 @@ impl SiteCommand {
             Self::Product(command) => command.run(call).await,
             Self::StorageRate(command) => command.run(call).await,
             Self::Image(command) => command.run(call).await,
-            Self::Plugin(command) => command.run(call).await,
         }
     }
 }
@@ -373,19 +347,6 @@ impl ImageCommand {
                 let body = json!({ "description": description, "published": published });
                 client.patch_item("images", &image, body).await.map(Answer::One)
             }
-        }
-    }
-}
-
-impl PluginCommand {
-    async fn run(self, call: &Call) -> Result<Answer, Failure> {
-        let plugins = &["teams", call.team()?, "plugins"];
-        match self {
-            Self::Upload { name, file } => {
-                let wasm = std::fs::read(&file).map_err(|error| Failure::here(file.display(), error))?;
-                call.client.post_bytes(plugins, &[("name", Some(name))], wasm).await.map(Answer::One)
-            }
-            Self::Ls => Ok(Answer::List(call.client.list(plugins, &[], usize::MAX).await?, PLUGINS)),
         }
     }
 }

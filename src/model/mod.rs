@@ -10,6 +10,7 @@ pub mod destination;
 pub mod diff;
 pub mod host;
 pub mod instance;
+pub mod manifest;
 pub mod page;
 pub mod placement;
 pub mod price;

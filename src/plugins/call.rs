@@ -1,8 +1,8 @@
-//! One call: a fresh store with its budget, and what a failure means.
+//! One call: a fresh store with its budget, what it used, and what a failure means.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use wasmtime::{Engine, ResourceLimiter, Store, Trap};
+use wasmtime::{Engine, ResourceLimiter, Store, Trap, WasmBacktrace};
 
 use super::{
     error::Error,
@@ -11,6 +11,44 @@ use super::{
 };
 use crate::digest::Digest;
 
+/// The innermost frames that a trap tells.
+const FRAMES: usize = 8;
+
+/// A line that a guest wrote to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: &'static str,
+    /// The line, without control characters.
+    pub text: String,
+}
+
+/// What calls used, and what the guest wrote meanwhile.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Units of fuel.
+    pub fuel: u64,
+    /// The most linear memory of one instance, in bytes.
+    pub memory_bytes: usize,
+    /// Wall-clock time, starting the instance included.
+    pub took: Duration,
+    /// The lines of the log that were within its budget.
+    pub log: Vec<LogLine>,
+    /// The lines that were not.
+    pub log_dropped: u64,
+}
+
+impl Spent {
+    /// Adds a further call.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.fuel = self.fuel.saturating_add(other.fuel);
+        self.memory_bytes = self.memory_bytes.max(other.memory_bytes);
+        self.took = self.took.saturating_add(other.took);
+        self.log.extend(other.log);
+        self.log_dropped += other.log_dropped;
+    }
+}
+
 /// What the host keeps for one guest during one call.
 pub(crate) struct Guest {
     plugin: Digest,
@@ -18,7 +56,10 @@ pub(crate) struct Guest {
     table_elements: usize,
     /// The setting that the guest ran into when it asked for more.
     denied: Option<&'static str>,
+    /// The most memory that it asked for and got.
+    grown_bytes: usize,
     log: LogBudget,
+    lines: Vec<LogLine>,
 }
 
 /// What is left of the log budget.
@@ -40,20 +81,35 @@ impl Guest {
         }
         self.log.lines -= 1;
         self.log.bytes -= line.len();
-        let (plugin, line) = (self.plugin, line.escape_debug());
-        match level {
-            Level::Debug => tracing::debug!(%plugin, "{line}"),
-            Level::Info => tracing::info!(%plugin, "{line}"),
-            Level::Warn => tracing::warn!(%plugin, "{line}"),
-            Level::Error => tracing::error!(%plugin, "{line}"),
-        }
+        let (plugin, text) = (self.plugin, line.escape_debug().to_string());
+        let level = match level {
+            Level::Debug => {
+                tracing::debug!(%plugin, "{text}");
+                "debug"
+            }
+            Level::Info => {
+                tracing::info!(%plugin, "{text}");
+                "info"
+            }
+            Level::Warn => {
+                tracing::warn!(%plugin, "{text}");
+                "warn"
+            }
+            Level::Error => {
+                tracing::error!(%plugin, "{text}");
+                "error"
+            }
+        };
+        self.lines.push(LogLine { level, text });
     }
 }
 
 impl ResourceLimiter for Guest {
     fn memory_growing(&mut self, _now: usize, wanted: usize, _most: Option<usize>) -> wasmtime::Result<bool> {
         let fits = wanted <= self.memory_bytes;
-        if !fits {
+        if fits {
+            self.grown_bytes = self.grown_bytes.max(wanted);
+        } else {
             self.denied = Some("plugins.memory_bytes");
         }
         Ok(fits)
@@ -69,7 +125,7 @@ impl ResourceLimiter for Guest {
 }
 
 /// Runs `work` on a fresh store with `budget`. The only place that makes stores: without a deadline a store
-/// would trap at once.
+/// would trap at once. What it used is told of a call that failed, too.
 pub(crate) fn run<T>(
     engine: &Engine,
     plugin: Digest,
@@ -77,7 +133,7 @@ pub(crate) fn run<T>(
     budget: Budget,
     function: &'static str,
     work: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<T>,
-) -> Result<T, Error> {
+) -> (Result<T, Error>, Spent) {
     let log = LogBudget {
         lines: limits.log_lines,
         bytes: limits.log_bytes,
@@ -85,11 +141,13 @@ pub(crate) fn run<T>(
         dropped: 0,
     };
     let (memory_bytes, table_elements) = (limits.memory_bytes, limits.table_elements);
-    let guest = Guest { plugin, memory_bytes, table_elements, denied: None, log };
+    let lines = Vec::new();
+    let guest = Guest { plugin, memory_bytes, table_elements, denied: None, grown_bytes: 0, log, lines };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| guest);
-    let fueled = store.set_fuel(budget.fuel);
-    fueled.map_err(|error| Error::internal("a store takes no fuel", error))?;
+    if let Err(error) = store.set_fuel(budget.fuel) {
+        return (Err(Error::internal("a store takes no fuel", error)), Spent::default());
+    }
     // One tick more than fits: the present one is already under way.
     let ticks = budget.deadline.as_nanos().div_ceil(TICK.as_nanos()).saturating_add(1);
     store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
@@ -100,13 +158,21 @@ pub(crate) fn run<T>(
     let outcome = if result.is_ok() { "answered" } else { "failed" };
     metrics::histogram!("muster_plugin_call_seconds", "function" => function, "outcome" => outcome)
         .record(began.elapsed());
-    let left = store.get_fuel().unwrap_or_default();
-    metrics::counter!("muster_plugin_fuel_total", "function" => function).increment(budget.fuel - left);
-    let guest = store.data();
+    let took = began.elapsed();
+    let fuel = budget.fuel - store.get_fuel().unwrap_or_default();
+    metrics::counter!("muster_plugin_fuel_total", "function" => function).increment(fuel);
+    let guest = store.into_data();
     if guest.log.dropped > 0 {
         tracing::warn!(%plugin, lost = guest.log.dropped, "plugins.log_lines or plugins.log_bytes is spent");
     }
-    result.map_err(|error| explain(&error, guest.denied, budget))
+    let spent = Spent {
+        fuel,
+        memory_bytes: guest.grown_bytes,
+        took,
+        log: guest.lines,
+        log_dropped: guest.log.dropped,
+    };
+    (result.map_err(|error| explain(&error, guest.denied, budget)), spent)
 }
 
 /// What a failed call means to whoever wrote or configured the plugin.
@@ -128,8 +194,20 @@ fn explain(error: &wasmtime::Error, denied: Option<&str>, budget: Budget) -> Err
             budget.answer_bytes
         ));
     }
+    let cause = format!("{cause}{}", place(error));
     match denied {
         Some(setting) => Error::Trapped(format!("{cause}; before that it was denied more than {setting}")),
         None => Error::Trapped(cause),
     }
+}
+
+/// Where a trap happened, innermost first, as far as the component carries names.
+fn place(error: &wasmtime::Error) -> String {
+    let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
+    let named = frames.iter().filter_map(|frame| frame.func_name());
+    let names: Vec<String> = named
+        .take(FRAMES)
+        .map(|name| format!("{:#}", rustc_demangle::demangle(name)).escape_debug().to_string())
+        .collect();
+    if names.is_empty() { String::new() } else { format!(" (in {})", names.join(", called by ")) }
 }

@@ -14,7 +14,8 @@ use wasmtime::{
 };
 
 use super::{
-    call::{self, Guest},
+    PRICING_WORLD,
+    call::{self, Guest, Spent},
     compile::{Cache, Compiler},
     engine::{self, Rung},
     error::Error,
@@ -25,7 +26,10 @@ use super::{
 use crate::{
     digest::Digest,
     error,
-    model::price::{ChargeLine, PlannedUse, Quote, RateContext, Sku, UsageRecord},
+    model::{
+        manifest::Manifest,
+        price::{ChargeLine, PlannedUse, Quote, RateContext, Sku, UsageRecord},
+    },
     money::NanoCredits,
     time::{HOUR, Timestamp},
 };
@@ -93,8 +97,8 @@ impl Plugins {
     /// Decides whether `wasm` can be a plugin: looks at it, compiles it, starts an instance and asks for a
     /// price.
     ///
-    /// A plugin that answers the trial with an error of its own is admitted: the trial has an empty
-    /// configuration.
+    /// The trial has the configuration that the manifest says to begin with, which the plugin must take. Without a
+    /// manifest it has none, and a plugin that answers it with an error of its own is admitted.
     ///
     /// # Errors
     /// [`Error::Refused`] or [`Error::TooLarge`] with the reason, [`Error::Busy`], [`Error::Internal`].
@@ -105,7 +109,7 @@ impl Plugins {
             None => self.cache.compile(&inspection.digest, &wasm).await?,
         };
         let plugin = Arc::new(self.link(inspection.digest, &component)?);
-        self.try_out(&plugin).await?;
+        self.try_out(&plugin, inspection.manifest.as_ref()).await?;
         self.keep(plugin);
         Ok(inspection)
     }
@@ -153,6 +157,28 @@ impl Plugins {
         context: &RateContext,
         records: &[UsageRecord],
     ) -> Result<Vec<ChargeLine>, Error> {
+        self.rate_watched(plugin, context, records).await.0
+    }
+
+    /// [`Plugins::rate`], and what the calls used.
+    pub async fn rate_watched(
+        &self,
+        plugin: &Arc<Plugin>,
+        context: &RateContext,
+        records: &[UsageRecord],
+    ) -> (Result<Vec<ChargeLine>, Error>, Spent) {
+        let mut spent = Spent::default();
+        let lines = self.rate_batches(plugin, context, records, &mut spent).await;
+        (lines, spent)
+    }
+
+    async fn rate_batches(
+        &self,
+        plugin: &Arc<Plugin>,
+        context: &RateContext,
+        records: &[UsageRecord],
+        spent: &mut Spent,
+    ) -> Result<Vec<ChargeLine>, Error> {
         let context = Arc::new(v1::context(context));
         let batch = self.limits.records_per_batch.clamp(1, 1_000);
         let mut lines = Vec::with_capacity(records.len());
@@ -164,7 +190,9 @@ impl Plugins {
             let answer = self.call(plugin, "rate", budget, move |guest, store| {
                 guest.muster_plugin_tariff().call_rate(store, &context, &records)
             });
-            lines.extend(output::charges(answer.await?, count, first, &limits)?);
+            let (answer, used) = answer.await;
+            spent.add(used);
+            lines.extend(output::charges(answer?, count, first, &limits)?);
         }
         Ok(lines)
     }
@@ -179,12 +207,23 @@ impl Plugins {
         context: &RateContext,
         planned: &[PlannedUse],
     ) -> Result<Quote, Error> {
+        self.quote_watched(plugin, context, planned).await.0
+    }
+
+    /// [`Plugins::quote`], and what the call used.
+    pub async fn quote_watched(
+        &self,
+        plugin: &Arc<Plugin>,
+        context: &RateContext,
+        planned: &[PlannedUse],
+    ) -> (Result<Quote, Error>, Spent) {
         let (context, count) = (v1::context(context), planned.len());
         let planned: Vec<v1::PlannedUse> = planned.iter().map(v1::planned).collect();
         let answer = self.call(plugin, "quote", self.limits.for_quote(count), move |guest, store| {
             guest.muster_plugin_tariff().call_quote(store, &context, &planned)
         });
-        output::quote(&answer.await?, count)
+        let (answer, spent) = answer.await;
+        (answer.and_then(|amounts| output::quote(&amounts, count)), spent)
     }
 
     /// Calls `plugin` on a fresh instance, on a worker.
@@ -196,9 +235,13 @@ impl Plugins {
         ask: impl FnOnce(&v1::Pricing, &mut Store<Guest>) -> wasmtime::Result<Result<T, v1::PluginError>>
         + Send
         + 'static,
-    ) -> Result<T, Error> {
-        let place = self.places.clone().try_acquire_owned().map_err(|_| Error::Busy)?;
-        let worker = self.workers.clone().acquire_owned().await.map_err(|_| Error::Busy)?;
+    ) -> (Result<T, Error>, Spent) {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            return (Err(Error::Busy), Spent::default());
+        };
+        let Ok(worker) = self.workers.clone().acquire_owned().await else {
+            return (Err(Error::Busy), Spent::default());
+        };
         let (engine, limits, plugin) = (self.engine.clone(), self.limits.clone(), plugin.clone());
         let work = move || {
             // Held by the work itself: a caller that gives up does not make room for another.
@@ -208,14 +251,27 @@ impl Plugins {
                 ask(&guest, store)
             })
         };
-        let answer =
-            spawn_blocking(work).await.map_err(|error| Error::internal("a plugin call broke", error))??;
-        answer.map_err(|error| output::plugin_error(&error))
+        match spawn_blocking(work).await {
+            Ok((answer, spent)) => {
+                let told = |answer: Result<T, _>| answer.map_err(|error| output::plugin_error(&error));
+                (answer.and_then(told), spent)
+            }
+            Err(error) => (Err(Error::internal("a plugin call broke", error)), Spent::default()),
+        }
     }
 
     /// Asks `plugin` for the price of an hour of something, as a trial.
-    async fn try_out(&self, plugin: &Arc<Plugin>) -> Result<(), Error> {
-        let context = trial_context();
+    async fn try_out(&self, plugin: &Arc<Plugin>, manifest: Option<&Manifest>) -> Result<(), Error> {
+        if let Some(manifest) = manifest
+            && manifest.world != PRICING_WORLD
+        {
+            let world = &manifest.world;
+            return Err(Error::Refused(format!(
+                "its manifest names the world {world}; this server has {PRICING_WORLD}"
+            )));
+        }
+        let config = manifest.map_or_else(|| "{}".to_owned(), Manifest::default_config);
+        let context = trial_context(config);
         let start = context.now;
         let record = UsageRecord {
             sku: 0,
@@ -230,7 +286,8 @@ impl Plugins {
         let quoted = self.quote(plugin, &context, &[planned]).await.map(drop);
         for answer in [rated, quoted] {
             match answer {
-                Ok(()) | Err(Error::Plugin { .. }) => {}
+                Ok(()) => {}
+                Err(Error::Plugin { .. }) if manifest.is_none() => {}
                 Err(error @ (Error::Busy | Error::Internal(_))) => return Err(error),
                 Err(error) => return Err(Error::Refused(format!("in a trial call, {error}"))),
             }
@@ -273,8 +330,8 @@ impl Plugins {
     }
 }
 
-/// The context of the trial at upload: one product, one member, no configuration.
-fn trial_context() -> RateContext {
+/// The context of the trial at upload: one product, one member.
+fn trial_context(config: String) -> RateContext {
     let sku = Sku {
         name: "trial".into(),
         kind: "instance".into(),
@@ -285,7 +342,7 @@ fn trial_context() -> RateContext {
     };
     RateContext {
         team: "trial".into(),
-        config: "{}".into(),
+        config,
         now: Timestamp::from_micros(0),
         skus: vec![sku],
         members: vec!["trial".into()],

@@ -6,10 +6,13 @@
 use wasmparser::{BinaryReaderError, Encoding, Instance, Parser, Payload};
 
 use super::{error::Error, limits::Limits};
-use crate::digest::Digest;
+use crate::{
+    digest::Digest,
+    model::manifest::{Manifest, SECTION},
+};
 
 /// What there is to know about a component.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Inspection {
     /// The name of these bytes: what price versions pin.
     pub digest: Digest,
@@ -19,10 +22,17 @@ pub struct Inspection {
     pub functions: u32,
     /// What it imports, such as `muster:plugin/log@1.0.0`.
     pub imports: Vec<String>,
+    /// What it exports, such as `muster:plugin/tariff@1.0.0`.
+    pub exports: Vec<String>,
+    /// What it says about itself, if it does.
+    pub manifest: Option<Manifest>,
 }
 
 /// Refuses what cannot be a plugin or is too large to compile.
-pub(crate) fn inspect(wasm: &[u8], limits: &Limits) -> Result<Inspection, Error> {
+///
+/// # Errors
+/// [`Error::Refused`] or [`Error::TooLarge`] with the reason.
+pub fn inspect(wasm: &[u8], limits: &Limits) -> Result<Inspection, Error> {
     if wasm.len() > limits.upload_bytes {
         return Err(Error::TooLarge { size: wasm.len(), limit: limits.upload_bytes });
     }
@@ -37,8 +47,10 @@ pub(crate) fn inspect(wasm: &[u8], limits: &Limits) -> Result<Inspection, Error>
     for import in &counts.outer_imports {
         check_import(import)?;
     }
-    let Counts { functions, outer_imports: imports, .. } = counts;
-    Ok(Inspection { digest: Digest::of(wasm), size_bytes: wasm.len(), functions, imports })
+    let manifest = read_manifest(&counts.manifests)?;
+    let Counts { functions, outer_imports: imports, outer_exports: exports, .. } = counts;
+    let (digest, size_bytes) = (Digest::of(wasm), wasm.len());
+    Ok(Inspection { digest, size_bytes, functions, imports, exports, manifest })
 }
 
 /// What was seen so far, nested modules and components included.
@@ -55,6 +67,8 @@ struct Counts {
     instances: u32,
     imports: u32,
     outer_imports: Vec<String>,
+    outer_exports: Vec<String>,
+    manifests: Vec<Vec<u8>>,
 }
 
 impl Counts {
@@ -91,6 +105,17 @@ impl Counts {
                         self.outer_imports.push(import.name.name.to_owned());
                     }
                 }
+            }
+            Payload::ComponentExportSection(section) if self.depth == 1 => {
+                for export in section {
+                    self.outer_exports.push(export?.name.name.to_owned());
+                }
+            }
+            // The third is one too many already.
+            Payload::CustomSection(section)
+                if self.depth == 1 && section.name() == SECTION && self.manifests.len() < 2 =>
+            {
+                self.manifests.push(section.data().to_vec());
             }
             _ => {}
         }
@@ -137,6 +162,16 @@ fn within<N: PartialOrd + std::fmt::Display>(
     Err(Error::Refused(format!(
         "it has {found} {what}, {setting} allows {limit}: make the component smaller"
     )))
+}
+
+/// The manifest, where there is one; nonsense is refused.
+fn read_manifest(sections: &[Vec<u8>]) -> Result<Option<Manifest>, Error> {
+    let refused = |what: String| Error::Refused(format!("its manifest cannot be meant: {what}"));
+    match sections {
+        [] => Ok(None),
+        [section] => Manifest::from_section(section).map(Some).map_err(refused),
+        _ => Err(refused("there are two manifests".into())),
+    }
 }
 
 /// A plugin can have the product's own imports and nothing else.

@@ -15,12 +15,13 @@ mod limits;
 mod output;
 mod v1;
 
-pub use build::encode_component;
+pub use build::{embed_manifest, encode_component, is_core_module};
+pub use call::{LogLine, Spent};
 pub use compile::{Compiler, compile_child_main};
 pub use engine::Rung;
 pub use error::Error;
 pub use host::{Plugin, PluginSettings, Plugins};
-pub use inspect::Inspection;
+pub use inspect::{Inspection, inspect};
 pub use limits::Limits;
 
 /// The world that price components implement.

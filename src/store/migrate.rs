@@ -30,7 +30,7 @@ macro_rules! steps {
 /// Every step, in order: the first is number 1. Only ever add at the end.
 const STEPS: &[Step] = steps! {
     "0001_base" "0002_money" "0003_requests" "0004_snapshots" "0005_policies" "0006_shadow"
-    "0007_product_labels" "0008_price_replays"
+    "0007_product_labels" "0008_price_replays" "0009_plugin_manifests"
 };
 
 /// The number of the last step that this binary carries.

@@ -22,8 +22,8 @@ const COMPONENT_PUT: &str = "
 const COMPONENT_FETCH: &str = "SELECT digest, wasm, world, created_at FROM components WHERE digest = $1";
 
 const PLUGIN_INSERT: &str = "
-    INSERT INTO plugins (id, team, name, digest, size_bytes, world, created_by, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    INSERT INTO plugins (id, team, name, digest, size_bytes, world, created_by, created_at, manifest)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 const PLUGIN_FETCH: &str = "SELECT * FROM plugins WHERE id = $1";
 
@@ -106,6 +106,8 @@ pub struct Plugin {
     pub created_by: String,
     /// When it was uploaded.
     pub created_at: Timestamp,
+    /// What its component says about itself, JSON text; `None` where it says nothing.
+    pub manifest: Option<String>,
 }
 
 /// A price: a component with its configuration.
@@ -148,7 +150,8 @@ impl Tx {
         let insert = self.query(PLUGIN_INSERT).bind(plugin.id).bind(Blank(plugin.team));
         let insert = insert.bind(plugin.name.as_str()).bind(plugin.digest.as_str()).bind(plugin.size_bytes);
         let insert = insert.bind(plugin.world.as_str()).bind(plugin.created_by.as_str());
-        insert.bind(plugin.created_at).execute().await.map(drop)
+        let insert = insert.bind(plugin.created_at).bind(plugin.manifest.clone());
+        insert.execute().await.map(drop)
     }
 
     /// Writes a price version under the next number of its team, whatever `version` says, and returns that
@@ -275,6 +278,7 @@ impl Record for Plugin {
             world: row.get("world")?,
             created_by: row.get("created_by")?,
             created_at: row.get("created_at")?,
+            manifest: row.get("manifest")?,
         })
     }
 }

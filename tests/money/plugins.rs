@@ -1,6 +1,9 @@
 //! Plugins and prices: what is taken, what is refused and why, and what a price does to an estimate.
 
-use muster::plugins::default_price;
+use muster::{
+    model::manifest::Manifest,
+    plugins::{PRICING_WORLD, default_price, embed_manifest},
+};
 use serde_json::json;
 
 use crate::site::Site;
@@ -19,6 +22,38 @@ async fn a_component_is_taken_once_and_found_again() {
         let all = site.get(&site.owner, "plugins").await.want(200);
         let names: Vec<_> = all["items"].as_array().unwrap().iter().map(|row| row["name"].clone()).collect();
         assert_eq!(names, ["list-price", "ours"]);
+    }
+}
+
+#[tokio::test]
+async fn what_a_component_says_of_itself_is_shown_and_nonsense_refused() {
+    let said = |world: &str, discount: u32| {
+        let text = json!({ "name": "off", "version": "1.2.0", "world": world, "language": "rust",
+            "description": "less", "config": { "default": { "discount_percent": discount } } });
+        serde_json::from_value::<Manifest>(text).unwrap()
+    };
+    for site in Site::both().await {
+        let manifest = said(PRICING_WORLD, 10);
+        let wasm = embed_manifest(default_price(), &manifest).unwrap();
+        let taken = site.upload(&site.owner, "ours", WASM, &wasm).await.want(201);
+        assert_eq!(taken["manifest"], json!(manifest));
+        let id = taken["id"].as_str().unwrap();
+        assert_eq!(site.get(&site.owner, &format!("plugins/{id}")).await.want(200), taken);
+        let bare = site.upload(&site.owner, "bare", WASM, default_price()).await.want(201);
+        assert!(bare["manifest"].is_null());
+
+        // It must take its own default configuration, and be of a world that this server has.
+        let refusing = embed_manifest(default_price(), &said(PRICING_WORLD, 101)).unwrap();
+        let told = site.upload(&site.owner, "ours", WASM, &refusing).await.fails(422, "plugin-refused");
+        assert!(told.contains("bad-config"), "{told}");
+        let alien = embed_manifest(default_price(), &said("muster:plugin/pricing@9.0.0", 10)).unwrap();
+        let told = site.upload(&site.owner, "ours", WASM, &alien).await.fails(422, "plugin-refused");
+        assert!(told.contains("pricing@9.0.0") && told.contains(PRICING_WORLD), "{told}");
+        let mut nameless = manifest;
+        nameless.name = "No Name".into();
+        let nameless = embed_manifest(default_price(), &nameless).unwrap();
+        let told = site.upload(&site.owner, "ours", WASM, &nameless).await.fails(422, "plugin-refused");
+        assert!(told.contains("name: expected"), "{told}");
     }
 }
 

@@ -1,9 +1,18 @@
 //! Plugins through their public door: real components, a real compile child, hostile guests.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[path = "../money/site.rs"]
+#[expect(dead_code, reason = "the same server as in the tests of money, which ask more of it")]
+mod site;
+
+mod author;
 mod cache;
+mod desk;
 mod guests;
+mod guide;
 mod hostile;
 mod list_price;
 mod sources;

@@ -11,23 +11,25 @@ use std::{
 
 use muster::{
     model::price::{PlannedUse, UsageRecord},
-    plugins::{Error, Limits, encode_component},
+    plugins::{Error, Limits, embed_manifest, encode_component},
     time::{HOUR, Timestamp},
+    workshop::Project,
 };
 
-use crate::{Host, SHARED, context, list_price::amounts, record};
+use crate::{Host, SHARED, context, desk::Desk, list_price::amounts, record};
 
-/// The folder of core modules, built once.
-static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+/// The folder that guests are built in, with the core modules of the examples; built once.
+pub(crate) static TARGET: LazyLock<PathBuf> = LazyLock::new(|| {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/build-guests.sh");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
     let built = Command::new(script).arg(&folder).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    folder.join("wasm32-unknown-unknown/release")
+    folder
 });
 
 fn built(name: &str) -> Vec<u8> {
-    encode_component(&fs::read(BUILT.join(name).with_extension("wasm")).unwrap()).unwrap()
+    let modules = TARGET.join("wasm32-unknown-unknown/release");
+    encode_component(&fs::read(modules.join(name).with_extension("wasm")).unwrap()).unwrap()
 }
 
 #[test]
@@ -78,4 +80,25 @@ fn the_night_is_cheaper_by_the_microsecond() {
         let empty = host.plugins.quote(&plugin, &context(1, "{}"), &planned).await;
         assert!(matches!(&empty, Err(Error::Plugin { code, .. }) if code == "bad-config"), "{empty:?}");
     });
+}
+
+#[test]
+fn every_example_says_what_it_is_and_passes_its_cases() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/examples");
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert_eq!(folders.len(), 4);
+    for folder in folders {
+        let manifest = Project::read(&folder).unwrap().manifest;
+        let desk = Desk::new();
+        let wasm = embed_manifest(&built(&manifest.name.replace('-', "_")), &manifest).unwrap();
+        desk.write("example.wasm", wasm);
+        let cases = folder.join("cases");
+        let line = format!("muster plugin test example.wasm --seed 1 --cases {}", cases.display());
+        let tested = desk.run(&line);
+        assert!(tested.starts_with("exit 0\n") && tested.contains("property within-quote"), "{tested}");
+        let checked = desk.run("muster plugin check example.wasm");
+        assert!(checked.starts_with("exit 0\n"), "{checked}");
+    }
 }

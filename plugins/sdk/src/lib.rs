@@ -15,6 +15,7 @@ pub mod bindings {
 }
 
 pub mod cumulative;
+mod panics;
 
 pub use bindings::{
     export,
