@@ -276,8 +276,8 @@ impl App {
         self.price_conclude(op, tx, &permit, row).await
     }
 
-    /// Makes the price that the team had before its present one, or one with a number, its price again: at once, and as a
-    /// version of its own.
+    /// Makes the price that the team had before its present one, or one with a number, its price again: at once, and as
+    /// a version of its own.
     ///
     /// # Errors
     /// The conflict `no-earlier-price` when there is none.

@@ -216,8 +216,8 @@ impl Conn {
         self.query(PRICE_VERSION_ACTIVE).bind(team).bind(Blank(product)).bind(now).optional().await
     }
 
-    /// The latest price version of a team, for a product or for all others, that was effective before the present one and
-    /// is not the same; or the one with this number.
+    /// The latest price version of a team, for a product or for all others, that was effective before the present one
+    /// and is not the same; or the one with this number.
     pub async fn price_version_earlier(
         &mut self,
         team: TeamId,
