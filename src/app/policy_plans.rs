@@ -233,7 +233,12 @@ impl App {
 /// A member whom a policy names; who was removed asks for nothing any more.
 fn person_of(row: MemberRow) -> Option<Person> {
     let is_there = row.state != MemberState::Removed;
-    is_there.then(|| Person { id: Some(row.id), account: row.account, role: row.role, labels: row.labels.0 })
+    is_there.then_some(Person {
+        id: Some(row.id),
+        account: row.account,
+        role: row.role,
+        labels: row.labels.0,
+    })
 }
 
 fn blocked(failed: &[Failed], effects: &Effects) -> Option<String> {

@@ -31,6 +31,8 @@ const MOST_ASKED: u32 = 20_000;
 /// Products and images that questions are about.
 const MOST_PRODUCTS: usize = 24;
 const MOST_IMAGES: usize = 3;
+/// Labels that questions are asked for.
+const MOST_LABELS: usize = 24;
 /// People that questions are asked for by name.
 const MOST_PEOPLE: usize = 20;
 const WEDNESDAY: u8 = 3;
@@ -132,6 +134,8 @@ impl Policies {
         let mut changes: BTreeMap<(Seat, &'static str), Change> = BTreeMap::new();
         let (seats, times) = (seats(preset, &both, sample), times(&both));
         let spends = spends(&both);
+        effects.cut = both.iter().any(|rules| rules.named().labels.len() > MOST_LABELS)
+            || sample.people.len() > MOST_PEOPLE;
         // Every action and everybody is asked for; where there is too much, about fewer things.
         let share = usize::try_from(MOST_ASKED).unwrap_or(usize::MAX) / names.len().max(1);
         let most_things = (share / (seats.len() * times.len() * spends.len()).max(1)).max(1);
@@ -350,7 +354,8 @@ fn seats(preset: Preset, both: &[&Arc<Rules>], sample: &Sample) -> Vec<Seat> {
     if !labels.is_empty() {
         labels.extend(sample.labels.iter().take(4).cloned());
     }
-    let labels: Vec<Option<String>> = std::iter::once(None).chain(labels.into_iter().map(Some)).collect();
+    let labels = labels.into_iter().take(MOST_LABELS).map(Some);
+    let labels: Vec<Option<String>> = std::iter::once(None).chain(labels).collect();
     let keys = if both.iter().any(|rules| rules.named().keyed) { vec![false, true] } else { vec![false] };
     let mut seats = Vec::new();
     for role in preset.roles() {

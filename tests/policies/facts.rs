@@ -94,16 +94,16 @@ async fn a_plan_asks_for_whom_a_rule_names() {
                  {condition} }};"
             )
         };
-        let member = ("member".to_owned(), "member".to_owned());
-        assert_eq!(lost(&named("principal.account == \"member\"")).await, [member.clone()]);
+        let member = [("member".to_owned(), "member".to_owned())];
+        assert_eq!(lost(&named("principal.account == \"member\"")).await, member);
         let by_id = format!(
             "@id(\"a\") @advice(\"no\") forbid (principal == Member::\"{}\", action == Action::\"ListDrives\", \
              resource);",
             site.member
         );
-        assert_eq!(lost(&by_id).await, [member.clone()]);
+        assert_eq!(lost(&by_id).await, member);
         let both_named = lost(&named("[\"member\", \"admin\"].contains(principal.account)")).await;
-        assert_eq!(both_named, [("admin".to_owned(), "admin".to_owned()), member]);
+        assert_eq!(both_named, [("admin".to_owned(), "admin".to_owned()), member[0].clone()]);
         // Nobody has this name yet: whoever gets it, whatever the role.
         assert_eq!(lost(&named("principal.account == \"eve\"")).await.len(), 3);
         // Of one's own things too: who asks is the owner of what is asked about.
