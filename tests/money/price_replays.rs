@@ -92,7 +92,8 @@ async fn a_replay_says_what_the_past_would_have_cost_and_charges_nothing() {
 
         // As the price of another product it concerns nothing of it, and nothing before the first use does.
         let other = json!({ "name": "big", "region": "here", "instance_type": "cpu", "accelerator": "none",
-            "gpus_per_unit": 0, "cpu_millis": 1000, "memory_bytes": 1 << 30, "price_per_hour": "9", "published": true });
+            "gpus_per_unit": 0, "cpu_millis": 1000, "memory_bytes": 1 << 30, "price_per_hour": "9",
+            "published": true });
         site.post(&site.operator, "/products", other).await.want(201);
         let none = stage.replay(50, json!({ "product": "big" })).await.want(201);
         assert_eq!((&none["intervals"], &none["before"]), (&json!(0), &json!("0")));
