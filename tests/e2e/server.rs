@@ -44,7 +44,8 @@ pub(crate) struct Server {
     pub(crate) claim: Option<String>,
     child: Option<Child>,
     folder: tempfile::TempDir,
-    database: String,
+    /// The address of its database.
+    pub(crate) database: String,
     listen: String,
     pace: Pace,
 }

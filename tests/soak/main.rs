@@ -12,6 +12,7 @@
 )]
 
 mod clients;
+mod crash;
 mod journal;
 #[path = "../support/postgres.rs"]
 mod postgres;
@@ -58,7 +59,7 @@ async fn soak(store: Store) {
         let acknowledged = journal.acknowledged();
         if matches!(store, Store::Postgres) && death % 3 == 2 {
             // The server lives on, and has to find back by itself.
-            postgres::crash();
+            crash::crash(&site.server.database);
         } else {
             site.server.kill9();
             tokio::time::sleep(Duration::from_millis(below(&chance, 100))).await;

@@ -46,22 +46,6 @@ pub(crate) fn fresh_database() -> String {
     format!("postgres://postgres@localhost/{name}?host={}", folder.display())
 }
 
-/// Kills the server with all its processes at once: what it had not given to the disk's care is lost. Returns when it
-/// answers again, with every database as its log says.
-#[allow(dead_code, reason = "only some of the tests that share this go that far")]
-pub(crate) fn crash() {
-    let server = SERVER.get_or_init(Server::start);
-    let file =
-        std::fs::read_to_string(server.folder.join("data/postmaster.pid")).expect("a running Postgres");
-    let first = file.lines().next().expect("its process id").to_owned();
-    let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
-    let children = children.expect("a running Postgres");
-    let all = std::iter::once(first.as_str()).chain(children.split_whitespace());
-    // Some of them may have come to their end by themselves meanwhile.
-    Command::new("kill").arg("-9").args(all).stderr(Stdio::null()).status().expect("the program `kill`");
-    server.wait_until_ready();
-}
-
 impl Server {
     fn start() -> Self {
         let folder = std::env::temp_dir().join(format!("muster-postgres-{}", std::process::id()));
