@@ -392,8 +392,13 @@ impl App {
             self.meter_instance(op, &row).await?;
             return Ok(true);
         }
-        let Some((mut tx, row)) = self.row_lock(&row).await? else { return Ok(true) };
-        self.hold_give_back(op, &mut tx, &row).await?;
+        let Some((mut tx, fresh)) = self.row_lock(&row).await? else { return Ok(true) };
+        let rests = |one: &InstanceRow| (one.state, one.desired, one.paused_since);
+        if rests(&fresh) != rests(&row) {
+            // It was started meanwhile: what is held now is for its next run.
+            return Ok(true);
+        }
+        self.hold_give_back(op, &mut tx, &fresh).await?;
         self.system_commit(op, tx).await?;
         Ok(false)
     }

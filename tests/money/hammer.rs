@@ -14,6 +14,8 @@ use crate::site::{Answer, Site};
 
 /// Requests at once.
 const CROWD: usize = 24;
+/// Starts of one instance.
+const ROUNDS: u32 = 60;
 /// Longer than anything takes that is not stuck.
 const STUCK: Duration = Duration::from_secs(120);
 
@@ -169,5 +171,54 @@ async fn look(site: &Site, host: muster::ids::HostId) {
     for _ in 0..3 {
         let op = site.app.op(Actor::System(SystemActor::Reconciler));
         site.app.reconcile(&op, host).await.unwrap();
+    }
+}
+
+/// Starts over and over while the host is looked at without a pause: what was set aside for a run stays until it ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_at_what_was_stopped_never_takes_the_money_of_its_next_run() {
+    for site in Site::both().await {
+        let host = plant_offer(&site).await;
+        let site = Arc::new(site);
+        site.grant("1000").await;
+        site.post(&site.owner, "credits/assign", transfer(&site, "500")).await.want(201);
+        let made = site.post(&site.worker, "instances", order(0)).await.want(201);
+        let path = format!("instances/{}", made["id"].as_str().unwrap());
+        let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let looks = tokio::spawn({
+            let (site, over) = (site.clone(), over.clone());
+            async move {
+                while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                    let op = site.app.op(Actor::System(SystemActor::Reconciler));
+                    site.app.reconcile(&op, host).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        let until = async |state: &str| loop {
+            let seen = site.get(&site.worker, &path).await.want(200);
+            if seen["state"] == state {
+                return;
+            }
+        };
+        let held =
+            async || site.get(&site.worker, "balance").await.want(200)["own"]["wallet"]["held"].clone();
+        until("running").await;
+        for round in 0..ROUNDS {
+            answered(async || site.post(&site.worker, &format!("{path}/stop"), json!({})).await)
+                .await
+                .want(202);
+            until("stopped").await;
+            // At every moment of the looks that follow a stop.
+            tokio::time::sleep(Duration::from_micros(u64::from(round) * 700 % 9_000)).await;
+            answered(async || site.post(&site.worker, &format!("{path}/start"), json!({})).await)
+                .await
+                .want(202);
+            until("running").await;
+            assert_ne!(held().await, "0", "round {round}: it runs and nothing is set aside");
+        }
+        over.store(true, std::sync::atomic::Ordering::SeqCst);
+        looks.await.unwrap();
+        site.assert_sound().await;
     }
 }
