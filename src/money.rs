@@ -7,6 +7,10 @@ use std::{fmt, str::FromStr};
 /// Micro-credits in one credit.
 pub const MICROS_PER_CREDIT: i64 = 1_000_000;
 
+/// Decimals of a micro-credit and of a nano-credit.
+const MICRO_PLACES: u32 = 6;
+const NANO_PLACES: u32 = 9;
+
 /// An amount of credits in whole micro-credits; decimal text on the wire (`"12.5"`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Credits(i64);
@@ -115,28 +119,21 @@ impl utoipa::ToSchema for NanoCredits {}
 
 impl fmt::Display for Credits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let magnitude = self.0.unsigned_abs();
-        let (whole, part) = (magnitude / 1_000_000, magnitude % 1_000_000);
-        let sign = if self.0 < 0 { "-" } else { "" };
-        if part == 0 {
-            return write!(f, "{sign}{whole}");
-        }
-        let digits = format!("{part:06}");
-        write!(f, "{sign}{whole}.{}", digits.trim_end_matches('0'))
+        decimal_write(f, self.0, MICRO_PLACES)
+    }
+}
+
+impl FromStr for Credits {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
+        decimal_read(text, MICRO_PLACES, Error::TooFine).map(Self)
     }
 }
 
 impl fmt::Display for NanoCredits {
     /// Credits, as short as they are exact: `2.5`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let magnitude = self.0.unsigned_abs();
-        let (whole, part) = (magnitude / 1_000_000_000, magnitude % 1_000_000_000);
-        let sign = if self.0 < 0 { "-" } else { "" };
-        if part == 0 {
-            return write!(f, "{sign}{whole}");
-        }
-        let digits = format!("{part:09}");
-        write!(f, "{sign}{whole}.{}", digits.trim_end_matches('0'))
+        decimal_write(f, self.0, NANO_PLACES)
     }
 }
 
@@ -144,52 +141,48 @@ impl FromStr for NanoCredits {
     type Err = Error;
     /// Reads decimal credits: `2.5` are 2 500 000 000 nano-credits.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let (negative, digits) = match text.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, text),
-        };
-        let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
-        let numeric = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-        if !numeric(whole) || !numeric(part) {
-            return Err(Error::Malformed);
-        }
-        if part.len() > 9 {
-            return Err(Error::FinerThanNano);
-        }
-        let whole: i64 = whole.parse().map_err(|_| Error::Overflow)?;
-        let part: i64 = format!("{part:0<9}").parse().map_err(|_| Error::Malformed)?;
-        let sign = if negative { -1 } else { 1 };
-        let nanos = whole.checked_mul(sign * 1_000_000_000).and_then(|w| w.checked_add(sign * part));
-        nanos.map(NanoCredits).ok_or(Error::Overflow)
+        decimal_read(text, NANO_PLACES, Error::FinerThanNano).map(Self)
     }
+}
+
+/// Writes a number of which the last `places` digits stand behind the point, as short as that is exact.
+fn decimal_write(f: &mut fmt::Formatter<'_>, number: i64, places: u32) -> fmt::Result {
+    let (magnitude, one) = (number.unsigned_abs(), 10_u64.pow(places));
+    let (whole, part) = (magnitude / one, magnitude % one);
+    let sign = if number < 0 { "-" } else { "" };
+    if part == 0 {
+        return write!(f, "{sign}{whole}");
+    }
+    let digits = format!("{part:0width$}", width = places as usize);
+    write!(f, "{sign}{whole}.{}", digits.trim_end_matches('0'))
+}
+
+/// Reads what [`decimal_write`] writes; more than `places` digits behind the point are `too_fine`.
+fn decimal_read(text: &str, places: u32, too_fine: Error) -> Result<i64, Error> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+    let numeric = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    if !numeric(whole) || !numeric(part) {
+        return Err(Error::Malformed);
+    }
+    if part.len() > places as usize {
+        return Err(too_fine);
+    }
+    let whole: i64 = whole.parse().map_err(|_| Error::Overflow)?;
+    let part: i64 =
+        format!("{part:0<width$}", width = places as usize).parse().map_err(|_| Error::Malformed)?;
+    let sign = if negative { -1 } else { 1 };
+    let scaled =
+        whole.checked_mul(sign * 10_i64.pow(places)).and_then(|whole| whole.checked_add(sign * part));
+    scaled.ok_or(Error::Overflow)
 }
 
 impl fmt::Debug for Credits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self} credits")
-    }
-}
-
-impl FromStr for Credits {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let (negative, digits) = match text.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, text),
-        };
-        let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
-        let numeric = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-        if !numeric(whole) || !numeric(part) {
-            return Err(Error::Malformed);
-        }
-        if part.len() > 6 {
-            return Err(Error::TooFine);
-        }
-        let whole: i64 = whole.parse().map_err(|_| Error::Overflow)?;
-        let part: i64 = format!("{part:0<6}").parse().map_err(|_| Error::Malformed)?;
-        let sign = if negative { -1 } else { 1 };
-        let micros = whole.checked_mul(sign * MICROS_PER_CREDIT).and_then(|w| w.checked_add(sign * part));
-        micros.map(Credits).ok_or(Error::Overflow)
     }
 }
 
