@@ -32,6 +32,13 @@ impl Seeded {
     pub fn new(seed: u64) -> Self {
         Self(Mutex::new(seed))
     }
+
+    /// The next number below `most`, which is above 0. Good enough for tries: small numbers are a trifle more frequent.
+    pub fn below(&self, most: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.fill(&mut bytes);
+        u64::from_le_bytes(bytes) % most
+    }
 }
 
 impl Chance for Seeded {

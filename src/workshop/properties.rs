@@ -11,7 +11,7 @@ use super::{
     shrinking::smaller,
 };
 use crate::{
-    chance::{Chance, Seeded},
+    chance::Seeded,
     model::price::{PlannedUse, RateContext, Sku, UsageRecord},
     plugins::{Error, LogLine, Plugin},
     time::{HOUR, Timestamp},
@@ -344,9 +344,6 @@ struct Dice(Seeded);
 impl Dice {
     /// A number from 0 on below `end`.
     fn below(&self, end: i64) -> i64 {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
-        let drawn = u64::from_le_bytes(bytes) % end.max(1).unsigned_abs();
-        i64::try_from(drawn).unwrap_or_default()
+        i64::try_from(self.0.below(end.max(1).unsigned_abs())).unwrap_or_default()
     }
 }

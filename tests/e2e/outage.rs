@@ -34,13 +34,13 @@ async fn kill_and_again(store: Store, times: u32) {
     let mut instances = Vec::new();
     let mut met = BTreeMap::<String, u32>::new();
     for n in 0..times {
-        let moment = Instant::now() + Duration::from_millis(below(&chance, 3_000));
+        let moment = Instant::now() + Duration::from_millis(chance.below(3_000));
         tokio::select! {
             () = work(&town, &ann, n, &mut instances) => {}
             () = tokio::time::sleep_until(moment.into()) => {}
         }
         town.server.kill9();
-        pause(below(&chance, 300)).await;
+        pause(chance.below(300)).await;
         town.server.start_again();
         for one in town.instances_of(&ann.caller).await.iter().filter(|one| !over(one)) {
             *met.entry(format!("{} {}", one["desired"], one["state"])).or_default() += 1;
@@ -98,12 +98,6 @@ async fn work(town: &Town, ann: &Member, n: u32, acknowledged: &mut Vec<String>)
 
 fn over(instance: &Value) -> bool {
     ["released", "failed"].iter().any(|state| instance["state"] == *state)
-}
-
-fn below(chance: &Seeded, most: u64) -> u64 {
-    let mut bytes = [0; 8];
-    chance.fill(&mut bytes);
-    u64::from_le_bytes(bytes) % most
 }
 
 /// From `E2E_SEED`, so that a run can be had again, or a fresh one.

@@ -69,9 +69,9 @@ async fn killed_over_it(store: Store) {
     let mut wanted = Vec::new();
     for n in 0..6 {
         wanted.push(take(&ann, &id, &format!("copy {n}")).await);
-        pause(below(&chance, 2_500)).await;
+        pause(chance.below(2_500)).await;
         town.server.kill9();
-        pause(below(&chance, 800)).await;
+        pause(chance.below(800)).await;
         town.server.start_again();
         let last = wanted.last().unwrap().clone();
         wait_for(&ann, &last, "ready").await;
@@ -218,12 +218,6 @@ async fn what_runs_out_of_credits_is_paused_with_its_memory_and_goes_on_with_it(
     town.wait_for(&id, "released").await;
     assert!(town.containers().is_empty());
     town.assert_books_clean().await;
-}
-
-fn below(chance: &Seeded, most: u64) -> u64 {
-    let mut bytes = [0; 8];
-    chance.fill(&mut bytes);
-    u64::from_le_bytes(bytes) % most
 }
 
 fn fresh_seed() -> u64 {

@@ -1,6 +1,6 @@
 //! Chance of a run: everything that happens follows from its seed.
 
-use muster::chance::{Chance as _, Seeded};
+use muster::chance::Seeded;
 
 /// Dice that fall the same way again for the same seed.
 pub(crate) struct Dice(Seeded);
@@ -12,9 +12,7 @@ impl Dice {
 
     /// A number below `most`, which is above 0.
     pub(crate) fn below(&self, most: u64) -> u64 {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
-        u64::from_le_bytes(bytes) % most
+        self.0.below(most)
     }
 
     /// A number from `least` to `most`, both included.

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::{
-    below,
     journal::{Entry, Journal},
     server::Caller,
     site::Site,
@@ -49,7 +48,7 @@ struct Client {
 
 impl Client {
     async fn rest(&self) -> bool {
-        tokio::time::sleep(Duration::from_millis(5 + below(&self.chance, 40))).await;
+        tokio::time::sleep(Duration::from_millis(5 + self.chance.below(40))).await;
         !self.journal.is_closed()
     }
 
@@ -84,16 +83,16 @@ impl Client {
 
 async fn grants(mut client: Client) {
     while client.rest().await {
-        let amount = format!("{}.{:06}", below(&client.chance, 3), 1 + below(&client.chance, 999_999));
+        let amount = format!("{}.{:06}", client.chance.below(3), 1 + client.chance.below(999_999));
         client.insist("/teams/lab/credits/grant", json!({ "amount": amount })).await;
     }
 }
 
 async fn transfers(mut client: Client, members: Vec<String>) {
     while client.rest().await {
-        let member = &members[usize::try_from(below(&client.chance, members.len() as u64)).unwrap()];
-        let way = if below(&client.chance, 3) == 0 { "reclaim" } else { "assign" };
-        let amount = format!("0.{:06}", 1 + below(&client.chance, 999_999));
+        let member = &members[usize::try_from(client.chance.below(members.len() as u64)).unwrap()];
+        let way = if client.chance.below(3) == 0 { "reclaim" } else { "assign" };
+        let amount = format!("0.{:06}", 1 + client.chance.below(999_999));
         let path = format!("/teams/lab/credits/{way}");
         client.insist(&path, json!({ "member": member, "amount": amount })).await;
     }
@@ -108,7 +107,7 @@ async fn runs(mut client: Client) {
             if let Some(made) = client.insist("/teams/lab/instances", new).await {
                 own.push(made["id"].as_str().unwrap().to_owned());
             }
-        } else if below(&client.chance, 4) == 0 {
+        } else if client.chance.below(4) == 0 {
             let one = own.remove(0);
             client.insist(&format!("/teams/lab/instances/{one}/release"), json!({})).await;
         }

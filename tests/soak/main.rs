@@ -55,14 +55,14 @@ async fn soak(store: Store) {
     let (chance, kills) = (Seeded::new(seed), kills());
     let began = Instant::now();
     for death in 0..kills {
-        tokio::time::sleep(Duration::from_millis(below(&chance, LONGEST_MS))).await;
+        tokio::time::sleep(Duration::from_millis(chance.below(LONGEST_MS))).await;
         let acknowledged = journal.acknowledged();
         if matches!(store, Store::Postgres) && death % 3 == 2 {
             // The server lives on, and has to find back by itself.
             crash::crash(&site.server.database);
         } else {
             site.server.kill9();
-            tokio::time::sleep(Duration::from_millis(below(&chance, 100))).await;
+            tokio::time::sleep(Duration::from_millis(chance.below(100))).await;
             site.server.start_again();
         }
         site.assert_kept(&acknowledged, death).await;
@@ -73,13 +73,6 @@ async fn soak(store: Store) {
     }
     let told = site.assert_whole(&journal).await;
     eprintln!("{store:?}: {kills} deaths in {:?}, {told}", began.elapsed());
-}
-
-/// A number below `most`.
-pub(crate) fn below(chance: &Seeded, most: u64) -> u64 {
-    let mut bytes = [0; 8];
-    chance.fill(&mut bytes);
-    u64::from_le_bytes(bytes) % most
 }
 
 /// From `E2E_SEED`, so that a run can be had again, or a fresh one.
