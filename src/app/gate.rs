@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     App,
-    shadows::{Noted, Shadow},
+    shadowing::{Noted, Shadow},
 };
 use crate::{
     error::{Error, Kind, Replay, Result},

@@ -63,6 +63,7 @@ mod revisions;
 mod rule_book;
 pub mod secrets;
 mod setup;
+mod shadowing;
 pub mod shadows;
 pub mod snapshots;
 mod snapshotting;
@@ -166,7 +167,7 @@ pub struct App {
     /// Turns at proving what policies cannot do.
     pub(crate) proving: policy_proofs::Proving,
     pub(crate) recorder: recorder::Recorder,
-    pub(crate) shadows: shadows::Shadows,
+    pub(crate) shadows: shadowing::Shadows,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
@@ -225,7 +226,7 @@ impl App {
             planning: tokio::sync::Semaphore::new(PLANS_AT_ONCE),
             proving: policy_proofs::Proving::default(),
             recorder: recorder::Recorder::default(),
-            shadows: shadows::Shadows::default(),
+            shadows: shadowing::Shadows::default(),
             clock,
             chance,
         };
