@@ -50,8 +50,8 @@ impl App {
         let per_hour = instance.quoted_per_hour.to_nano()?;
         let needed = hold::extension_needed(hold.remaining()?, per_hour, runway)?;
         let slack = hold::slack(per_hour, runway)?;
-        let plenty = journal.hold_extendable(hold.id, slack, op.now())? == slack;
-        if needed < slack && plenty && instance.draining_since.is_none() {
+        let is_calm = needed < slack && instance.draining_since.is_none();
+        if is_calm && journal.hold_extendable(hold.id, slack, op.now())? == slack {
             return Ok(None);
         }
         // What a budget would not let it have is not lent either.

@@ -155,7 +155,7 @@ pub struct SegmentChange {
     pub lines: BTreeMap<String, NanoCredits>,
 }
 
-/// A segment, and what became of its intervals so far.
+/// What became of a segment's intervals so far.
 #[derive(Default)]
 struct Tally {
     before: NanoCredits,
@@ -216,7 +216,9 @@ impl App {
             created_by: op.actor.name(),
             created_at: op.now(),
         };
-        let tx = self.begin(op).await?;
+        let mut tx = self.begin(op).await?;
+        // Rating takes seconds, in which the caller may have lost the leave to replay.
+        let scope = self.enter(op, &mut tx, &team.to_string()).await?;
         let (mut tx, permit) = self.permit(op, tx, &scope.asker, action, resource, Facts::default()).await?;
         tx.price_replay_insert(&row).await?;
         let view = PriceReplayView::of(row)?;

@@ -268,6 +268,8 @@ impl App {
         drop(read);
         self.price_try(op, team.to_string(), &ActivePrice::from(row.clone())).await?;
         let mut tx = self.begin(op).await?;
+        // The trial may have compiled for seconds, in which the caller may have lost the leave to activate.
+        let scope = self.enter(op, &mut tx, &team.to_string()).await?;
         tx.team_lock(team).await?;
         let price = Some(self.price_change(op, &mut tx, team, &row).await?);
         let facts = Facts { price, ..Facts::default() };
