@@ -200,16 +200,10 @@ impl App {
         if let Some(action) = Action::ALL.iter().copied().find(|action| action.operation() == asked) {
             return Ok(Deed::Action(action));
         }
-        let verb = |word| match word {
-            "view" => Some(Verb::View),
-            "use" => Some(Verb::Use),
-            "write" => Some(Verb::Write),
-            _ => None,
-        };
         // Not every noun has all three verbs; what nobody can do is answered with a no.
         let is_teams = |kind: &str| self.policies.is_scope(&format!("{kind}:view"));
         let group = asked.split_once(':').filter(|(kind, _)| is_teams(kind));
-        let group = group.and_then(|(kind, word)| Some((kind, verb(word)?)));
+        let group = group.and_then(|(kind, word)| Some((kind, Verb::from_word(word)?)));
         let (kind, verb) = group.ok_or_else(|| {
             let told = "an operationId, such as createInstance, or a group of a team's nouns, such as instance:write; \
                         the API and `docs/policy.md` list them";

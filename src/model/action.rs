@@ -14,6 +14,22 @@ pub enum Verb {
     Write,
 }
 
+impl Verb {
+    /// The word after the colon of a group's name.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::View => "view",
+            Self::Use => "use",
+            Self::Write => "write",
+        }
+    }
+
+    /// The one that the word names.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::View, Self::Use, Self::Write].into_iter().find(|verb| verb.word() == word)
+    }
+}
+
 macro_rules! actions {
     ($($variant:ident = $operation:literal in $kind:literal $verb:ident;)*) => {
         /// An action that a route asks leave for.

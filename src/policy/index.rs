@@ -13,6 +13,7 @@ use cedar_policy::{
 };
 
 use super::{Error, text};
+use crate::model::action::Verb;
 
 /// What is asked for one action.
 #[derive(Debug)]
@@ -25,6 +26,13 @@ pub(crate) struct Entry {
     pub(crate) groups: Vec<String>,
     /// The policies that can speak; actions about which the same ones speak share them.
     pub(crate) set: Arc<PolicySet>,
+}
+
+impl Entry {
+    /// Whether the action is about a noun of a team.
+    pub(crate) fn is_teams(&self) -> bool {
+        is_teams(self.groups.iter().map(String::as_str))
+    }
 }
 
 /// What a policy says about itself, read once: the engine parses a key anew at every look at an annotation.
@@ -119,7 +127,9 @@ impl Index {
                 .filter(|(_, (scope, is_exact, _))| speaks(scope, *is_exact))
                 .map(|(at, _)| at)
                 .collect();
-            if only_spoken && (speaking.is_empty() || !is_teams(&groups)) {
+            if only_spoken
+                && (speaking.is_empty() || !is_teams(groups.iter().map(|group| group.id().unescaped())))
+            {
                 continue;
             }
             let set = match sets.get(&speaking) {
@@ -160,6 +170,6 @@ impl Index {
 }
 
 /// Whether an action with these groups is about a noun of a team.
-fn is_teams(groups: &[&EntityUid]) -> bool {
-    groups.iter().any(|group| matches!(group.id().unescaped(), "view" | "use" | "write"))
+fn is_teams<'a>(mut groups: impl Iterator<Item = &'a str>) -> bool {
+    groups.any(|group| Verb::from_word(group).is_some())
 }

@@ -270,13 +270,10 @@ impl Policies {
     /// Whether the word can be a scope of an API key: `view`, `use`, `write`, `<kind>:<verb>` or an
     /// operationId of a team's noun.
     pub fn is_scope(&self, word: &str) -> bool {
-        let team_wide = |name: &str| name == "view" || name == "use" || name == "write";
         let index = self.members.get(&Preset::Glows);
-        let is_teams = |name: &str| {
-            index.and_then(|i| i.get(name)).is_some_and(|e| e.groups.iter().any(|g| team_wide(g)))
-        };
+        let is_teams = |name: &str| index.and_then(|index| index.get(name)).is_some_and(Entry::is_teams);
         let of_operation = Action::ALL.iter().find(|action| action.operation() == word);
-        team_wide(word)
+        Verb::from_word(word).is_some()
             || word.contains(':') && is_teams(word)
             || of_operation.is_some_and(|a| is_teams(a.name()))
     }
@@ -364,12 +361,7 @@ fn in_scope(question: &Question<'_>, entry: &Entry) -> bool {
 }
 
 fn group(kind: &str, verb: Verb) -> String {
-    let verb = match verb {
-        Verb::View => "view",
-        Verb::Use => "use",
-        Verb::Write => "write",
-    };
-    format!("{kind}:{verb}")
+    format!("{kind}:{}", verb.word())
 }
 
 /// The kinds of nouns: whatever has a group.

@@ -126,8 +126,7 @@ impl<'a> Grounds<'a> {
     fn situation(&self, env: RequestEnv) -> Option<Situation> {
         let action = Action::ALL.iter().find(|action| action.name() == env.action().id().unescaped())?;
         let entry = self.shipped_index()?.get(action.name())?;
-        let is_teams = entry.groups.iter().any(|group| matches!(group.as_str(), "view" | "use" | "write"));
-        is_teams.then(|| Situation { action: *action, about: env.resource().to_string(), env })
+        entry.is_teams().then(|| Situation { action: *action, about: env.resource().to_string(), env })
     }
 
     pub(crate) fn shipped_index(&self) -> Option<&'a Index> {

@@ -196,20 +196,12 @@ impl<'a> Prover<'a> {
                 self.loses.note(found);
             }
             if self.permits(situation) {
-                match compile(grounds.forbidden(situation)?) {
-                    Err(why) => self.guardrails.find(unknown(situation, None, why)),
-                    Ok(forbidden) => {
-                        let asked =
-                            async |c: &mut solver::Asked| c.check_disjoint_opt(&after, &forbidden).await;
-                        match self.solver.ask(asked).await {
-                            Ok(true) => self.guardrails.hold(),
-                            Ok(false) => {
-                                self.guardrails.find(unknown(situation, None, UNCONFIRMED.to_owned()))
-                            }
-                            Err(why) => self.guardrails.find(unknown(situation, None, why)),
-                        }
-                    }
-                }
+                let held = match compile(grounds.forbidden(situation)?) {
+                    Ok(forbidden) => self.apart(&after, &forbidden).await,
+                    Err(why) => Err(why),
+                };
+                let told = |why| Box::new(unknown(situation, None, why));
+                self.guardrails.note(held.map_err(told));
             }
         }
         if super::floor::is_floor(situation.action.kind()) && !self.owner.is_settled() {
@@ -291,6 +283,16 @@ impl<'a> Prover<'a> {
             Ok(None) => Ok(()),
             Ok(Some(env)) => Err(Box::new(confirmed(judge, &env, None, "there is a question that shows it"))),
             Err(why) => Err(Box::new(unknown(judge.situation, None, why))),
+        }
+    }
+
+    /// Asks whether the two sets never allow the same.
+    async fn apart(&mut self, one: &CompiledPolicySet, other: &CompiledPolicySet) -> Result<(), String> {
+        let asked = async |c: &mut solver::Asked| c.check_disjoint_opt(one, other).await;
+        match self.solver.ask(asked).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(UNCONFIRMED.to_owned()),
+            Err(why) => Err(why),
         }
     }
 
