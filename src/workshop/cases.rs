@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The most records of one case: more than a month of intervals of a quarter of an hour.
-const RECORDS: usize = 50_000;
+pub(super) const RECORDS: usize = 50_000;
 /// Who uses, where a case does not care.
 const SOMEBODY: &str = "somebody";
 
@@ -123,6 +123,16 @@ pub(super) struct Question {
     pub(super) planned: Vec<PlannedUse>,
 }
 
+/// Use that is cut into records of a length above 0, the last of them maybe shorter.
+pub(super) fn pieces(whole: UsageRecord, every: Span) -> impl Iterator<Item = UsageRecord> {
+    let mut at = whole.from;
+    std::iter::from_fn(move || {
+        let (from, to) = (at, (at + every).min(whole.to));
+        at = to;
+        (from < whole.to).then_some(UsageRecord { from, to, ..whole })
+    })
+}
+
 /// The files of cases in a folder, in the order of their names.
 pub(super) fn case_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(|error| Error::here(folder.display(), error))?;
@@ -205,15 +215,10 @@ impl CaseFile {
             }
             planned.push(PlannedUse { sku, member, quantity, start: segment_start });
             let Some(end) = usage.end()? else { continue };
-            let piece = usage.every.unwrap_or(end - from).as_micros();
-            let mut at = from;
-            while at < end {
-                let to = (at + Span::from_micros(piece)).min(end);
-                records.push(UsageRecord { sku, member, quantity, segment_start, from: at, to });
-                at = to;
-                if records.len() > RECORDS {
-                    return Err(format!("more than {RECORDS} records"));
-                }
+            let whole = UsageRecord { sku, member, quantity, segment_start, from, to: end };
+            records.extend(pieces(whole, usage.every.unwrap_or(end - from)).take(RECORDS + 1));
+            if records.len() > RECORDS {
+                return Err(format!("more than {RECORDS} records"));
             }
         }
         if planned.is_empty() {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{
     Error, Result, Stand, Subject,
-    cases::{Amount, Question},
+    cases::{Amount, Question, RECORDS, pieces},
     outcome,
 };
 use crate::{
@@ -76,18 +76,15 @@ pub async fn try_out(stand: &Stand, subject: &Subject, options: &TrialOptions) -
     if options.quantity == 0 || options.length.as_micros() <= 0 || options.every.as_micros() <= 0 {
         return Err(wrong("--quantity, --for and --every are above 0"));
     }
-    if options.length.as_micros() / options.every.as_micros() > 50_000 {
-        return Err(wrong("--for and --every give more than 50000 intervals: make --every longer"));
+    let (quantity, from, to) = (options.quantity, options.from, options.from + options.length);
+    let whole = UsageRecord { sku: 0, member: 0, quantity, segment_start: from, from, to };
+    let records: Vec<UsageRecord> = pieces(whole, options.every).take(RECORDS + 1).collect();
+    if records.len() > RECORDS {
+        return Err(Error::Input(format!(
+            "--for and --every give more than {RECORDS} intervals: make --every longer"
+        )));
     }
     let admitted = stand.admit(subject).await?;
-    let (from, end) = (options.from, options.from + options.length);
-    let (mut at, mut records) = (from, Vec::new());
-    while at < end {
-        let to = (at + options.every).min(end);
-        let quantity = options.quantity;
-        records.push(UsageRecord { sku: 0, member: 0, quantity, segment_start: from, from: at, to });
-        at = to;
-    }
     let sku = Sku {
         name: "gpu".to_owned(),
         kind: options.kind.clone(),
@@ -99,7 +96,7 @@ pub async fn try_out(stand: &Stand, subject: &Subject, options: &TrialOptions) -
     let context = RateContext {
         team: "team".to_owned(),
         config: options.config.clone().unwrap_or_else(|| admitted.default_config()),
-        now: end,
+        now: to,
         skus: vec![sku],
         members: vec!["somebody".to_owned()],
     };
